@@ -1,13 +1,13 @@
-"""`init`: a topic's records in, a pipeline's YAML out."""
+"""`init`: a topic's records or a file's rows in, a pipeline's YAML out."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from headrace_client.cli.files import require_new
+from headrace_client.cli.files import EncodingOption, FormatOption, require_new
 from headrace_client.cli.output import note, say
 from headrace_client.errors import InputInvalid
 
@@ -16,11 +16,36 @@ if TYPE_CHECKING:
     from headrace_client.drafting.roles import Roles
 
 
+OF_TOPIC: Final = 1_000
+OF_FILE: Final = 10_000
+"""How many records of a topic, and rows of a file, are looked at."""
+
+
 def init(
-    topic: Annotated[str, typer.Option("--topic", "-t", help="The producers' topic; its records are only read.")],
+    topic: Annotated[str, typer.Option("--topic", "-t", help="The producers' topic; its records are only read.")] = "",
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+            help="A file of rows in place of records: CSV, JSON Lines, Parquet, Arrow. --topic is what will be.",
+        ),
+    ] = None,
     sample: Annotated[
-        int, typer.Option("--sample", "-n", min=1, max=100_000, help="Newest records to look at.")
-    ] = 1_000,
+        int | None,
+        typer.Option(
+            "--sample",
+            "-n",
+            min=1,
+            max=100_000,
+            help="Newest records to look at, or rows all over a file.",
+            show_default="1000 of a topic, 10000 of a file",
+        ),
+    ] = None,
+    file_format: FormatOption = "",
+    encoding: EncodingOption = "",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="File to write; standard output without it.")
     ] = None,
@@ -29,20 +54,35 @@ def init(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
 ) -> None:
-    """Draft a pipeline from a topic's records: types, gaps, categories, label, with the reason of each guess."""
+    """Draft a pipeline from a topic's records, or a file's: types, gaps, categories, label, and why."""
     require_new(output, force=force)
+    if not topic and file is None:
+        raise typer.BadParameter("give one of --topic and --from", param_hint="--topic")
     # Imported here: the other commands start faster without them.
-    from headrace_client.drafting import draft_pipeline
-    from headrace_client.sampling import newest_records
+    from headrace_client.drafting import draft_of_file, draft_pipeline, name_of
 
-    draft = draft_pipeline(topic, newest_records(topic, sample), label)
+    if file is None:
+        from headrace_client.sampling import newest_records
+
+        draft = draft_pipeline(topic, newest_records(topic, sample or OF_TOPIC), label)
+    else:
+        from headrace_client.backfilling import format_of
+        from headrace_client.row_files import sample as rows_of
+
+        sampled = rows_of(file, file_format or format_of(file), encoding, sample or OF_FILE)
+        draft = draft_of_file(topic or name_of(file.stem), file.name, sampled, label)
     if output is None:
         typer.echo(draft.text, nl=False)
         _tell(draft)
     else:
         _write(output, draft.text)
         _tell(draft)
-        say(f"wrote {output}: read its comments, then `headrace apply {output}`")
+        say(f"wrote {output}: read its comments, then `headrace apply {output}{_rest(draft, file)}`")
+
+
+def _rest(draft: Draft, file: Path | None) -> str:
+    """Return what follows of a file behind the command that puts the draft in force."""
+    return "" if file is None else f" --create-topic` and `headrace push {draft.name} {file}"
 
 
 def _write(output: Path, text: str) -> None:

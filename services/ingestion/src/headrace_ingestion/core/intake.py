@@ -80,6 +80,8 @@ class Taken:
     batches: Sequence[Batch]
     rejected: Sequence[tuple[Record, Rejection]]
     """A rejection's position is the record's among those of its partition."""
+    form: Form = Form.SENT
+    """What they were read as."""
 
     @property
     def unread(self) -> Counter[str]:
@@ -128,9 +130,9 @@ class Intake:
         """Whether a dead letter holds no more of a record than `letter` returns."""
         return self._checker.withholds
 
-    def letter(self, record: Record) -> bytes | None:
+    def letter(self, record: Record, form: Form = Form.SENT) -> bytes | None:
         """Return what a dead letter may hold of a record with personal fields; None where that is nothing."""
-        return self._checker.letter(record.value, record)
+        return self._reads(form).letter(record.value, record)
 
     def take(self, records: Sequence[Record], *, numbered: bool = False, form: Form = Form.SENT) -> Taken:
         """Check records that are in order within each partition. A bad one never stops the good ones.
@@ -149,7 +151,7 @@ class Intake:
             counts = Counter(fault.rule for fault in faults)
             split = [replace(batch, time_sources=sources) for batch in _split(group, rows, counts, self.batch_bytes)]
             batches += [*split[:-1], replace(split[-1], masked=checked.masked, unread=checked.unread)]
-        return Taken(batches, rejected)
+        return Taken(batches, rejected, form)
 
     def _reads(self, form: Form) -> RecordChecker:
         if form is Form.SENT:

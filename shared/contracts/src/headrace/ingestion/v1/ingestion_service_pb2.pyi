@@ -21,6 +21,26 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _RecordForm:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RecordFormEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RecordForm.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RECORD_FORM_UNSPECIFIED: _RecordForm.ValueType  # 0
+    """What producers send: as stream.format and stream.envelope of the pipeline say."""
+    RECORD_FORM_FILE_ROW: _RecordForm.ValueType  # 1
+    """Rows of a file, each as a JSON object before the SELECT, whatever the stream's format and envelope are."""
+
+class RecordForm(_RecordForm, metaclass=_RecordFormEnumTypeWrapper):
+    """RecordForm says what pushed records are read as."""
+
+RECORD_FORM_UNSPECIFIED: RecordForm.ValueType  # 0
+"""What producers send: as stream.format and stream.envelope of the pipeline say."""
+RECORD_FORM_FILE_ROW: RecordForm.ValueType  # 1
+"""Rows of a file, each as a JSON object before the SELECT, whatever the stream's format and envelope are."""
+Global___RecordForm: _TypeAlias = RecordForm  # noqa: Y015
+
 class _ReplayOutcome:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -62,10 +82,13 @@ class PushRequest(_message.Message):
     PIPELINE_FIELD_NUMBER: _builtins.int
     BATCH_ID_FIELD_NUMBER: _builtins.int
     RECORDS_FIELD_NUMBER: _builtins.int
+    FORM_FIELD_NUMBER: _builtins.int
     pipeline: _builtins.str
     """Name of the pipeline. Never empty."""
     batch_id: _builtins.str
     """The client's id of this batch: a repeat within 24 hours gets the first answer and writes nothing. Never empty."""
+    form: Global___RecordForm.ValueType
+    """What the records are read as. Unset for what producers send."""
     @_builtins.property
     def records(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """The records in the pipeline's stream format, such as one JSON object each. Never empty."""
@@ -76,10 +99,11 @@ class PushRequest(_message.Message):
         pipeline: _builtins.str = ...,
         batch_id: _builtins.str = ...,
         records: _abc.Iterable[_builtins.bytes] | None = ...,
+        form: Global___RecordForm.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "pipeline", b"pipeline", "records", b"records"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "form", b"form", "pipeline", b"pipeline", "records", b"records"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -128,7 +152,7 @@ class DeadLetterFilter(_message.Message):
     FIELD_FIELD_NUMBER: _builtins.int
     ID_FIELD_NUMBER: _builtins.int
     stage: _builtins.str
-    """The stage that rejected them: ingestion or preprocessing."""
+    """The stage that rejected them: ingestion, preprocessing, backfill, or file for pushed rows of files."""
     rule: _builtins.str
     """The rule that they broke, such as "json"."""
     field: _builtins.str
