@@ -60,6 +60,9 @@ def test_a_sheet_becomes_a_model_and_history_comes_before_it(headrace: Callable[
     (answer,) = done("predict", name, stdin=json.dumps(BIRD))
     assert answer["label"] == "Gentoo"
 
+    # Nothing more is trained: the datasets themselves are looked at.
+    document.write_text(document.read_text().replace("  window: all", "  minClassRows: 5000\n  window: all"))
+    assert done("apply", str(document))["changed"]
     command = ("backfill", name, str(before))
     filled = done(*command)
     told = filled["backfilled"]
