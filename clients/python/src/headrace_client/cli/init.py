@@ -21,29 +21,35 @@ OF_FILE: Final = 10_000
 """How many records of a topic, and rows of a file, are looked at."""
 
 
+TopicOption = Annotated[
+    str, typer.Option("--topic", "-t", metavar="TOPIC", help="The producers' topic; its records are only read.")
+]
+FromOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--from",
+        metavar="FILE",
+        exists=True,
+        dir_okay=False,
+        help="A file of rows in place of records: CSV, JSON Lines, Parquet, Arrow. --topic is what will be.",
+    ),
+]
+SampleOption = Annotated[
+    int | None,
+    typer.Option(
+        "--sample",
+        "-n",
+        min=1,
+        max=100_000,
+        help="Newest records to look at, or rows all over a file; default: 1000, of a file 10000.",
+    ),
+]
+
+
 def init(
-    topic: Annotated[str, typer.Option("--topic", "-t", help="The producers' topic; its records are only read.")] = "",
-    file: Annotated[
-        Path | None,
-        typer.Option(
-            "--from",
-            metavar="FILE",
-            exists=True,
-            dir_okay=False,
-            help="A file of rows in place of records: CSV, JSON Lines, Parquet, Arrow. --topic is what will be.",
-        ),
-    ] = None,
-    sample: Annotated[
-        int | None,
-        typer.Option(
-            "--sample",
-            "-n",
-            min=1,
-            max=100_000,
-            help="Newest records to look at, or rows all over a file.",
-            show_default="1000 of a topic, 10000 of a file",
-        ),
-    ] = None,
+    topic: TopicOption = "",
+    file: FromOption = None,
+    sample: SampleOption = None,
     file_format: FormatOption = "",
     encoding: EncodingOption = "",
     output: Annotated[
@@ -54,23 +60,14 @@ def init(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
 ) -> None:
-    """Draft a pipeline from a topic's records, or a file's: types, gaps, categories, label, and why."""
+    """Draft a pipeline from a topic's records, or a file's rows: types, gaps, categories, label, and why."""
     require_new(output, force=force)
     if not topic and file is None:
         raise typer.BadParameter("give one of --topic and --from", param_hint="--topic")
-    # Imported here: the other commands start faster without them.
-    from headrace_client.drafting import draft_of_file, draft_pipeline, name_of
-
     if file is None:
-        from headrace_client.sampling import newest_records
-
-        draft = draft_pipeline(topic, newest_records(topic, sample or OF_TOPIC), label)
+        draft = _of_topic(topic, sample or OF_TOPIC, label)
     else:
-        from headrace_client.backfilling import format_of
-        from headrace_client.row_files import sample as rows_of
-
-        sampled = rows_of(file, file_format or format_of(file), encoding, sample or OF_FILE)
-        draft = draft_of_file(topic or name_of(file.stem), file.name, sampled, label)
+        draft = _of_file(file, file_format, encoding, topic, sample or OF_FILE, label)
     if output is None:
         typer.echo(draft.text, nl=False)
         _tell(draft)
@@ -78,6 +75,23 @@ def init(
         _write(output, draft.text)
         _tell(draft)
         say(f"wrote {output}: read its comments, then `headrace apply {output}{_rest(draft, file)}`")
+
+
+# The other commands start faster without what is imported here.
+def _of_topic(topic: str, count: int, label: str | None) -> Draft:
+    from headrace_client.drafting import draft_pipeline
+    from headrace_client.sampling import newest_records
+
+    return draft_pipeline(topic, newest_records(topic, count), label)
+
+
+def _of_file(file: Path, file_format: str, encoding: str, topic: str, count: int, label: str | None) -> Draft:
+    from headrace_client.backfilling import format_of
+    from headrace_client.drafting import draft_of_file, name_of
+    from headrace_client.row_files import sample
+
+    sampled = sample(file, file_format or format_of(file), encoding, count)
+    return draft_of_file(topic or name_of(file.stem), file.name, sampled, label)
 
 
 def _rest(draft: Draft, file: Path | None) -> str:
