@@ -11,7 +11,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, BinaryIO, Final
 
@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from headrace_data.errors import FileInvalid
 from headrace_data.formats.cells import LONGEST_ROW, cell_value
+from headrace_data.formats.json_lines import lines_of
 from headrace_data.records import Times
 from headrace_data.select.needs import needs_of
 from headrace_data.select.values import Message
@@ -48,6 +49,8 @@ class Rows:
     """Why some are no rows of the source, by position."""
     messages: Sequence[Message] | None = field(default=None)
     """What each came in; None where they came in no messages."""
+    indexes: Sequence[int] | None = field(default=None)
+    """The position of each in what its number names; None where all are alone there."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,20 @@ class Wanted:
         if twice := sorted({name for name in found if found.count(name) > 1}):
             raise FileInvalid(f"expected each column once, got {_listed(twice)} more than once")
         return found
+
+
+def apart(rows: Rows) -> Rows:
+    """Return messages as the records on their lines."""
+    found = [(at, number, line) for at, value in enumerate(rows.values) for number, line in lines_of(value)]
+    places = [at for at, _, _ in found]
+    return replace(
+        rows,
+        numbers=[rows.numbers[at] for at in places],
+        values=[line for _, _, line in found],
+        times=None if rows.times is None else rows.times[places],
+        messages=None if rows.messages is None else [rows.messages[at] for at in places],
+        indexes=[number for _, number, _ in found],
+    )
 
 
 def rows_of_file(file: BinaryIO, file_format: str, stream: Stream) -> Iterator[Rows]:

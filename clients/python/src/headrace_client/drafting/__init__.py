@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 from headrace_data.file_samples import Sample
+from headrace_data.formats.json_lines import lines_of
 from headrace_data.records import RecordChecker
 from headrace_data.spec import SpecInvalid, Stream, load_pipeline
 
@@ -21,7 +22,15 @@ from headrace_client.drafting.errors import DraftImpossible
 from headrace_client.drafting.observing import Observed, observe
 from headrace_client.drafting.roles import Roles, choose_roles
 from headrace_client.drafting.selecting import selection_for
-from headrace_client.drafting.writing import JSON, SCHEMA_FILE, Sent, comment_text, csv_format, pipeline_yaml
+from headrace_client.drafting.writing import (
+    JSON,
+    JSON_LINES,
+    SCHEMA_FILE,
+    Sent,
+    comment_text,
+    csv_format,
+    pipeline_yaml,
+)
 
 __all__ = ["SCHEMA_FILE", "Draft", "DraftImpossible", "draft_of_file", "draft_pipeline", "name_of"]
 
@@ -51,11 +60,14 @@ def draft_pipeline(topic: str, values: Sequence[bytes | None], label: str | None
 
     Raises DraftImpossible when no record is a JSON object, or the fields do not make a pipeline.
     """
-    records = [record for value in values if (record := _decoded(value)) is not None]
+    records, sent = _objects(values), JSON
+    if 2 * len(records) < len(values) and len(_objects(_lines(values))) > len(records):
+        values, sent = _lines(values), JSON_LINES
+        records = _objects(values)
     if not records:
         raise DraftImpossible(f"expected JSON objects in topic '{topic}', got {_described(values)}")
     told = f"{len(values)} record{'' if len(values) == 1 else 's'} of topic {topic}"
-    return _drafted(topic, records, label, told, JSON, lambda _: values)
+    return _drafted(topic, records, label, told, sent, lambda _: values)
 
 
 def draft_of_file(topic: str, name: str, sample: Sample, label: str | None = None) -> Draft:
@@ -97,6 +109,14 @@ def _drafted(
     checked = RecordChecker(stream.in_json).check(values, [0] * len(values), places)
     rejected = dict(Counter(rejection.rule for rejection in checked.rejected))
     return Draft(name_of(topic), text, roles, len(values), rejected, selection is not None)
+
+
+def _objects(values: Sequence[bytes | None]) -> list[dict[str, Any]]:
+    return [record for value in values if (record := _decoded(value)) is not None]
+
+
+def _lines(values: Sequence[bytes | None]) -> list[bytes | None]:
+    return [line for value in values for _, line in lines_of(value)]
 
 
 def _decoded(value: bytes | None) -> dict[str, Any] | None:

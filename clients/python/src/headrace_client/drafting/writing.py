@@ -47,6 +47,9 @@ class Sent:
 JSON: Final = Sent("one JSON object per record", ("  format: json",))
 
 
+JSON_LINES: Final = Sent("many JSON objects per message, each on a line", ("  format: {kind: json, lines: true}",))
+
+
 def csv_format(columns: Sequence[str], delimiter: str) -> Sent:
     """Return how records are sent that are like the rows of a CSV file with these columns."""
     listed = ", ".join(scalar(name) for name in columns)

@@ -59,7 +59,7 @@ def write_accepted(
     transaction.send(raw_message(batch, pipeline.own_name, pipeline.digest, target, replay) for batch in rows)
     told = PUSH_ACCEPTED.name, entrance.intake, taken.form
     dead = [
-        dead_letter(record._replace(partition=partition, offset=offset), rejection, *told)
+        dead_letter(record._replace(partition=partition, offset=offset, number=rejection.position), rejection, *told)
         for record, rejection in taken.rejected
     ]
     if replayed:

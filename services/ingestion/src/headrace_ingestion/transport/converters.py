@@ -78,6 +78,7 @@ def dead_letter(
         value=record.value,
         headers=record.headers,
         timestamp_ms=record.timestamp_ms,
+        index=record.number,
     )
     if intake is None or not intake.withholds:
         return letter
@@ -124,6 +125,7 @@ def letter_message(stored: StoredLetter, room: int, original: bytes | None = Non
         trace_id=stored.trace_id,
         original=beside if len(value) + len(beside) <= room else b"",
         withheld=letter.withheld,
+        index=letter.index,
     )
 
 

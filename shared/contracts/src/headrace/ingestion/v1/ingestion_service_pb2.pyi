@@ -196,6 +196,7 @@ class DeadLetter(_message.Message):
     TRACE_ID_FIELD_NUMBER: _builtins.int
     ORIGINAL_FIELD_NUMBER: _builtins.int
     WITHHELD_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Its place in the dead-letter topic, as partition:offset. Never empty."""
     stage: _builtins.str
@@ -224,6 +225,8 @@ class DeadLetter(_message.Message):
     """The producer's own bytes when value is a row and they are still retained. Sent only when the filter names an id."""
     withheld: _builtins.bool
     """Whether the record has personal fields: key and value are then what may be told of it, and original is empty."""
+    index: _builtins.int
+    """Which record of its message or pushed batch it is, from 0."""
     @_builtins.property
     def reject_time(self) -> _timestamp_pb2.Timestamp:
         """When it was rejected."""
@@ -246,10 +249,11 @@ class DeadLetter(_message.Message):
         trace_id: _builtins.str = ...,
         original: _builtins.bytes = ...,
         withheld: _builtins.bool = ...,
+        index: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["reject_time", b"reject_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "id", b"id", "key", b"key", "offset", b"offset", "original", b"original", "partition", b"partition", "reason", b"reason", "reject_time", b"reject_time", "replays", b"replays", "rule", b"rule", "stage", b"stage", "topic", b"topic", "trace_id", b"trace_id", "value", b"value", "withheld", b"withheld"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "id", b"id", "index", b"index", "key", b"key", "offset", b"offset", "original", b"original", "partition", b"partition", "reason", b"reason", "reject_time", b"reject_time", "replays", b"replays", "rule", b"rule", "stage", b"stage", "topic", b"topic", "trace_id", b"trace_id", "value", b"value", "withheld", b"withheld"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
