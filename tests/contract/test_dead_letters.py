@@ -339,7 +339,7 @@ def test_a_pushed_record_that_was_rejected_names_its_batch_and_can_be_replayed(r
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
-        ({"stage": "training"}, "filter.stage: expected ingestion, preprocessing, backfill, got 'training'"),
+        ({"stage": "training"}, "filter.stage: expected ingestion, preprocessing, backfill, file, got 'training'"),
         ({"id": "7"}, "filter.id: expected partition:offset such as 0:17, got '7'"),
     ],
 )

@@ -298,6 +298,32 @@ def test_records_in_avro_wait_for_a_registry_that_is_away(
     assert (letter.header("dead-rule"), (letter.value or b"")[:5]) == ("schema", bytes([0, 0, 0, 0, 8]))
 
 
+def test_lines_of_a_message_are_records_that_are_replayed_alone(
+    ingestion: tuple[Settings, ingestion_service_pb2_grpc.IngestionServiceStub], until: Callable[..., None]
+) -> None:
+    running = run(ingestion, "format: {kind: json, lines: true}")
+    with closing(KafkaProducer(bootstrap_servers=running.settings.kafka_bootstrap_servers)) as producer:
+        for names in ("ab", "cd"):
+            lines = [digit(names[0]), b"", digit(names[1], digit="?"), digit(f"{names}!")]
+            producer.send(running.pipeline, b"\n".join(lines), partition=0)
+    until(lambda: len(running.rows()) == 4)
+    places = [(row["id"], row["_offset"], row["_index"]) for row in running.rows()]
+    assert places == [("a", 0, 0), ("ab!", 0, 3), ("c", 1, 0), ("cd!", 1, 3)]
+    request = ingestion_service_pb2.ListDeadLettersRequest(pipeline=running.pipeline)
+    letters = list(running.stub.ListDeadLetters(request, timeout=20))
+    assert [(each.letter.offset, each.letter.index, each.letter.rule) for each in letters] == [
+        (0, 2, "type"),
+        (1, 2, "type"),
+    ]
+    replay = ingestion_service_pb2.ReplayDeadLettersRequest(pipeline=running.pipeline)
+    (told, _) = running.stub.ReplayDeadLetters(replay, timeout=20)
+    assert (told.outcome, told.letter.value) == (
+        ingestion_service_pb2.REPLAY_OUTCOME_REJECTED,
+        digit("b", digit="?"),
+    )
+    assert len(running.rows()) == 4
+
+
 def test_a_pushed_batch_is_written_once_however_often_it_comes(running: Running) -> None:
     first = pushed(running, "batch-1", [digit("a"), b"{broken", digit("b")])
     again = pushed(running, "batch-1", [digit("a"), b"{broken", digit("b")])

@@ -1,10 +1,11 @@
-"""History from a file through the command line: into a dataset, a version, and what `where` says of a row."""
+"""A sheet from its file to a served model by three commands, and history from another file before what was pushed."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,39 +15,67 @@ import pytest
 pytestmark = pytest.mark.e2e
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-NAME = "penguins-before"
+NAMES = {
+    "id": "_id",
+    "island": "Île",
+    "bill_length_mm": "bill length (mm)",
+    "bill_depth_mm": "bill depth (mm)",
+    "flipper_length_mm": "Flügel",
+    "body_mass_g": "Gewicht (g)",
+    "sex": "@sex",
+    "species": "Espèce",
+}
+BIRD = {
+    "Île": "Biscoe",
+    "bill length (mm)": "50,1",
+    "bill depth (mm)": None,
+    "Flügel": 230,
+    "Gewicht (g)": 5700,
+    "@sex": None,
+}
 
 
-def test_a_pipeline_learns_from_a_file_before_any_record_came(headrace: Callable[..., Any], tmp_path: Path) -> None:
-    document = (EXAMPLES / "penguins-species" / "pipeline.yaml").read_text()
-    assert all(part in document for part in ("name: penguins-species", "topic: penguins", "prepare:\n"))
-    document = document.replace("penguins-species", NAME).replace("topic: penguins", f"topic: {NAME}")
-    path = tmp_path / "pipeline.yaml"
-    path.write_text(document if "window:" in document else document.replace("prepare:\n", "prepare:\n  window: all\n"))
-    applied = headrace("apply", str(path), "--create-topic")
-    assert applied.returncode == 0, applied.stderr
+def test_a_sheet_becomes_a_model_and_history_comes_before_it(headrace: Callable[..., Any], tmp_path: Path) -> None:
+    def done(*command: str, stdin: str = "") -> Any:
+        result = headrace(*command, "--json", stdin=stdin)
+        assert result.returncode == 0, result.stdout + result.stderr
+        return json.loads(result.stdout)
 
     birds = [json.loads(line) for line in (EXAMPLES / "penguins" / "rows.jsonl").read_text().splitlines()]
-    history = tmp_path / "birds 2024.csv"
-    history.write_text(table([*birds, {**birds[0], "bill_length_mm": -1.0}]))
-    command = ("backfill", NAME, str(history), "--json")
-    filled = headrace(*command)
-    assert filled.returncode == 0, filled.stdout + filled.stderr
-    found = json.loads(filled.stdout)
-    assert found["backfilled"]["rows"] + sum(found["backfilled"]["rejected"].values()) == len(birds) + 1
-    assert sum(found["dataset"]["rows"].values()) == found["backfilled"]["rows"] > 300
-    assert found["dataset"]["sources"] == []
-    again = json.loads(headrace(*command).stdout)
-    assert (again["backfilled"]["rows"], again["backfilled"]["known"]) == (0, found["backfilled"]["rows"])
-    assert again["dataset"]["dataset_id"] == found["dataset"]["dataset_id"]
+    of_now, of_before = birds[1::2], [*birds[::2], {**birds[0], "species": None}]
+    now, before, document = tmp_path / "Vögel 2025.csv", tmp_path / "birds 2024.csv", tmp_path / "birds.yaml"
+    now.write_bytes(sheet(of_now))
+    before.write_bytes(sheet(of_before))
+    drafted = headrace("init", "--from", str(now), "--output", str(document), "--label", "Espèce")
+    assert drafted.returncode == 0, drafted.stderr
+    document.write_text(re.sub("epochs: .*", "epochs: 25", document.read_text()).replace("{kind: int8-dynamic}", ""))
+    name = done("apply", str(document), "--create-topic")["pipeline"]
+    (pushed,) = done("push", name, str(now))["files"]
+    assert (pushed["rows"], pushed["accepted"], pushed["again"]) == (len(of_now), len(of_now), 0)
+    (again,) = done("push", name, str(now))["files"]
+    assert (again["accepted"], again["again"]) == (len(of_now), len(of_now))
+    waited = done("wait", name, "--timeout", "150s")
+    assert sum(waited["dataset"]["rows"].values()) == len(of_now)
+    assert waited["version"]["metrics"]["accuracy"] > 0.8
+    (answer,) = done("predict", name, stdin=json.dumps(BIRD))
+    assert answer["label"] == "Gentoo"
 
-    letters = json.loads(headrace("dead", "list", NAME, "--where", "stage=backfill", "--json").stdout)
-    assert letters[-1]["origin"] == {"topic": history.name, "partition": 0, "offset": len(birds)}
-    told = {row: json.loads(headrace("where", f"{history.name}:0:{row}", "--json").stdout) for row in (0, len(birds))}
-    assert (told[0][0]["pipeline"], told[0][0]["dataset_id"]) == (NAME, found["dataset"]["dataset_id"])
-    assert told[len(birds)][0]["rejection"]["rule"] == "outOfRange"
-    waited = headrace("wait", NAME, "--until", "trained", "--timeout", "150s", "--json")
-    assert waited.returncode == 0, waited.stdout + waited.stderr
+    # Nothing more is trained: the datasets themselves are looked at.
+    document.write_text(document.read_text().replace("  window: all", "  minClassRows: 5000\n  window: all"))
+    assert done("apply", str(document))["changed"]
+    command = ("backfill", name, str(before))
+    filled = done(*command)
+    told = filled["backfilled"]
+    assert (told["rows"], sum(told["rejected"].values())) == (len(of_before) - 1, 1)
+    assert sum(filled["dataset"]["rows"].values()) == len(birds)
+    repeated = done(*command)
+    assert (repeated["backfilled"]["rows"], repeated["backfilled"]["known"]) == (0, told["rows"])
+    assert repeated["dataset"]["dataset_id"] == filled["dataset"]["dataset_id"]
+    letters = done("dead", "list", name, "--where", "stage=backfill")
+    assert letters[-1]["origin"] == {"topic": before.name, "partition": 0, "offset": len(of_before) - 1}
+    fates = {row: done("where", f"{before.name}:0:{row}") for row in (0, len(of_before) - 1)}
+    assert (fates[0][0]["pipeline"], fates[0][0]["dataset_id"]) == (name, filled["dataset"]["dataset_id"])
+    assert fates[len(of_before) - 1][0]["rejection"]["rule"] == "missing"
 
     # One of the birds is forgotten, and with it the file that it came in.
     asked = headrace("forget", NAME, "--yes", "-o", str(tmp_path / "proof.json"), stdin=f"{birds[0]['id']}\n")
@@ -68,9 +97,12 @@ def test_a_pipeline_learns_from_a_file_before_any_record_came(headrace: Callable
     assert sum(once_more["dataset"]["rows"].values()) == sum(found["dataset"]["rows"].values()) - 1
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    sink = io.StringIO()
-    writer = csv.DictWriter(sink, list(dict.fromkeys(name for row in rows for name in row)))
-    writer.writeheader()
-    writer.writerows(rows)
-    return sink.getvalue()
+def sheet(birds: list[dict[str, Any]]) -> bytes:
+    """Return birds as a spreadsheet writes them, where a comma divides whole and fraction."""
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter=";", quoting=csv.QUOTE_MINIMAL)
+    writer.writerow(NAMES.values())
+    for bird in birds:
+        cells = ["" if bird[name] is None else bird[name] for name in NAMES]
+        writer.writerow([f"{each:.1f}".replace(".", ",") if isinstance(each, float) else each for each in cells])
+    return text.getvalue().encode("utf-8-sig")

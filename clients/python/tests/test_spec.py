@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
+from pathlib import Path
 from textwrap import dedent
 
 import grpc
@@ -97,6 +98,32 @@ def test_apply(headrace, registry, write):
     assert applied == [messages.ApplyPipelineRequest(document=GOOD.encode())]
     assert "pipeline 'digits' is in force" in result.stdout
     assert "it reads topic 'scans' (3 partitions) and serves model 'digits'" in result.stdout
+
+
+def test_apply_tells_of_a_topic_that_takes_no_large_records(headrace, registry, write):
+    for registry.max_message_bytes, is_told in ((4096, True), (1_048_588, False), (0, False)):
+        told = "topic 'scans' takes messages of at most 4,096 bytes (max.message.bytes)"
+        assert (told in headrace("apply", write(GOOD)).stderr.replace("\n", " ")) is is_told
+
+
+@pytest.mark.parametrize(
+    "told", ["{kind: avro, schemaFile: scan.avsc}", "\n    kind: avro\n    schemaFile: 'scan.avsc' # it"]
+)
+def test_a_schema_may_lie_in_a_file_beside_the_document(headrace, registry, write, told):
+    path = write(GOOD.replace("format: json", f"format: {told}"))
+    folder = Path(path).parent
+    missing = headrace("apply", path)
+    assert missing.exit_code == 1
+    assert f"stream.format.schemaFile: {folder / 'scan.avsc'} cannot be read" in missing.stderr
+    names = ("id", "px", "digit")
+    fields = [{"name": name, "type": "string", "doc": 'ü, "quoted"\n'} for name in names]
+    schema = json.dumps({"type": "record", "name": "Scan", "fields": fields}, ensure_ascii=False, indent=1)
+    (folder / "scan.avsc").write_text(schema)
+    done = headrace("apply", path)
+    assert done.exit_code == 0, done.output
+    (applied,) = (one for one in registry.requests if isinstance(one, messages.ApplyPipelineRequest))
+    assert load_pipeline(applied.document).stream.format_told["schema"] == schema
+    assert applied.document.count(b"\n") == Path(path).read_bytes().count(b"\n")
 
 
 def test_apply_again_changes_nothing(headrace, registry, write):

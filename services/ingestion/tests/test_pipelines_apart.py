@@ -16,6 +16,7 @@ from headrace_data.errors import SelectTooSlow
 from headrace_data.formats import Schemas
 from headrace_data.select.engine import Engine, OutOfTime
 from headrace_ingestion.core.intake import Intake
+from headrace_ingestion.core.line import PushLine
 from headrace_ingestion.settings import Settings
 from headrace_ingestion.transport.acceptance import Entrance
 from headrace_ingestion.transport.pushes import PushDesk
@@ -65,7 +66,7 @@ def test_a_registry_that_is_away_keeps_no_other_pipeline_waiting(new_intake: Cal
     waiting = Intake(new_intake(stream=REGISTRY).pipeline, 900_000, 1_000, schemas=told)
     accepted: Any = log
     entrances = {"waiting": Entrance(waiting, 1), "meters": Entrance(new_intake(), 1)}
-    desk = PushDesk(entrances, accepted, ThreadPoolExecutor(1))
+    desk = PushDesk(entrances, accepted, ThreadPoolExecutor(1), PushLine(1_000))
 
     async def push() -> None:
         first = asyncio.create_task(
@@ -98,7 +99,7 @@ def test_all_partitions_of_a_poll_share_the_time_of_a_select(
     with pytest.raises(SelectTooSlow):
         intake.take(records)
     accepted: Any = Log()
-    desk = PushDesk({"meters": Entrance(intake, 1)}, accepted, ThreadPoolExecutor(1))
+    desk = PushDesk({"meters": Entrance(intake, 1)}, accepted, ThreadPoolExecutor(1), PushLine(1_000))
     with pytest.raises(FailedPrecondition, match="stopped 8 times after 5 s of computing; send fewer records"):
         asyncio.run(desk.pushed(pb.PushRequest(pipeline="meters", batch_id="1", records=[b'{"id": "a"}'] * 12)))
 

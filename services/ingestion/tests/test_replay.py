@@ -188,6 +188,8 @@ DOUBLED = "select: id, CAST(level AS DOUBLE) * 2 AS level, state"
         (f"format: csv\n  {DOUBLED}", "backfill", "old.csv", sent(level=1.5), 3.0),
         (f"format: csv\n  {DOUBLED}", "backfill", "meters", b"a,1.5,1", 3.0),
         (f"format: csv\n  {DOUBLED}", "preprocessing", "meters", sent(level=1.5), 1.5),
+        (f"format: csv\n  {DOUBLED}", "file", "headrace.push.accepted.v1", sent(level=1.5), 3.0),
+        ("envelope: debezium", "file", "headrace.push.accepted.v1", sent(level=1.5), 1.5),
         ("envelope: debezium", "preprocessing", "meters", sent(level=1.5), 1.5),
         ("envelope: debezium", "backfill", "old.csv", sent(level=1.5), 1.5),
         ("envelope: debezium", "backfill", "others", b'{"op": "c", "after": %s}' % sent(level=1.5), 1.5),

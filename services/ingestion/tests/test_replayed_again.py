@@ -17,7 +17,7 @@ ROW = b'{"id": "a", "level": 1.5, "state": "deep"}'
 
 
 def stored(stage: str, value: bytes) -> StoredLetter:
-    topic = "old.csv" if stage == "backfill" else "meters"
+    topic = {"backfill": "old.csv", "file": "headrace.push.accepted.v1"}.get(stage, "meters")
     return StoredLetter(DeadLetter(stage, "where", "", "why", topic, 0, 4, None, value), 1, 5, 0, "", len(value))
 
 
@@ -34,7 +34,10 @@ class Written:
         self.sent += messages
 
 
-@pytest.mark.parametrize(("stage", "value"), [("preprocessing", ROW), ("backfill", ROW), ("ingestion", b"a,1.5,deep")])
+@pytest.mark.parametrize(
+    ("stage", "value"),
+    [("preprocessing", ROW), ("backfill", ROW), ("file", ROW), ("ingestion", b"a,1.5,deep")],
+)
 def test_what_is_rejected_again_is_read_as_before(stage: str, value: bytes, new_intake: Callable[..., Intake]) -> None:
     intake, one, written = new_intake(stream="format: csv"), stored(stage, value), Written()
     first = plan(one, None, intake, known=False)

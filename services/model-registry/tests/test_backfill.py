@@ -15,7 +15,9 @@ UNSOUND = {
     "files or a topic, got neither": Backfill(),
     "files or a topic, got both": Backfill((SOUND,), BackfillTopic("old")),
     r"files\[0\].name: expected 1 to 255 printable": Backfill((BackfillFile("a\n", "csv", OLD),)),
-    r"files\[1\].format: expected csv, jsonl, parquet, got 'xls'": Backfill((SOUND, BackfillFile("b", "xls", OLD))),
+    r"files\[1\].format: expected csv, jsonl, parquet, arrow, got 'xls'": Backfill(
+        (SOUND, BackfillFile("b", "xls", OLD))
+    ),
     r"files\[0\].artifact: expected a file in the object store, got '../x'": Backfill(
         (BackfillFile("a", "csv", Artifact("", "../x", 1)),)
     ),

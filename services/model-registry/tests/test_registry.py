@@ -26,6 +26,9 @@ class Cluster:
     def partitions_of(self, topic):
         return self.topics.get(topic, 0)
 
+    def max_message_bytes(self, topic):
+        return 4_096 if topic in self.topics else 0
+
     def create(self, topic):
         self.topics.setdefault(topic, 2)
 

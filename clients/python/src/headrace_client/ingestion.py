@@ -1,14 +1,16 @@
-"""The ingestion client: what was rejected, and sending it once more."""
+"""The ingestion client: pushing records, what was rejected, and sending it once more."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 
 from headrace.ingestion.v1 import ingestion_service_pb2 as messages
 from headrace.ingestion.v1.ingestion_service_pb2_grpc import IngestionServiceStub
 
 from headrace_client.addresses import find_addresses
 from headrace_client.channels import ServiceClient, trace_metadata
+from headrace_client.flow import IN_FLIGHT, PATIENCE_S, Flow, Sent
 from headrace_client.tls import Tls
 
 
@@ -22,6 +24,44 @@ class IngestionClient(ServiceClient):
     def __init__(self, address: str | None = None, *, timeout_s: float = 300.0, tls: Tls | None = None) -> None:
         super().__init__("ingestion", address or find_addresses().ingestion, timeout_s, tls)
         self._stub = IngestionServiceStub(self._channel)
+
+    def push(
+        self,
+        pipeline: str,
+        batch_id: str,
+        records: Sequence[bytes],
+        form: messages.RecordForm.ValueType = messages.RECORD_FORM_UNSPECIFIED,
+    ) -> messages.PushResponse:
+        """Push one batch of records; a repeat of its id within 24 hours gets the first answer and writes nothing.
+
+        Waits where ingestion asks for that, and for one that is away, see `push_all`.
+        """
+        request = messages.PushRequest(pipeline=pipeline, batch_id=batch_id, records=records, form=form)
+        return next(answer for _, answer in self.push_all([request]))
+
+    def push_all(
+        self, requests: Iterable[messages.PushRequest], *, in_flight: int = IN_FLIGHT, patience_s: float = PATIENCE_S
+    ) -> Iterator[tuple[messages.PushRequest, messages.PushResponse]]:
+        """Push batches, several at a time, and yield each with its answer in their order.
+
+        A batch is sent again when ingestion asks to wait, does not answer, or does not know the pipeline yet, for
+        `patience_s` after the last answer: as its id is known, it is written once. Raises what the last try did.
+        """
+        flow = Flow(self._stub, self._timeout_s, patience_s)
+        waiting: deque[Sent] = deque()
+        with self._translated():
+            try:
+                for request in requests:
+                    waiting.append(flow.sent(request))
+                    if len(waiting) >= in_flight:
+                        yield waiting[0].request, flow.answer(waiting[0])
+                        waiting.popleft()
+                while waiting:
+                    yield waiting[0].request, flow.answer(waiting[0])
+                    waiting.popleft()
+            finally:
+                for each in waiting:
+                    each.call.cancel()
 
     def dead_letters(
         self, pipeline: str, wanted: messages.DeadLetterFilter | None = None, *, limit: int = 0

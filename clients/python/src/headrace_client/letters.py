@@ -12,7 +12,8 @@ def letter_view(letter: messages.DeadLetter) -> View:
     """Return a dead letter: why, by which stage, from where, and the bytes.
 
     Of a record with personal fields, `withheld`, the value is what may be told of it. Bytes are text where they are
-    UTF-8; others stand under `…_base64`, and the text is null.
+    UTF-8; others stand under `…_base64`, and the text is null. The origin has an `index` where the record was not the
+    first, or only one, of its message or pushed batch.
     """
     return {
         "id": letter.id,
@@ -20,7 +21,7 @@ def letter_view(letter: messages.DeadLetter) -> View:
         "rule": letter.rule,
         "field": letter.field or None,
         "reason": letter.reason,
-        "origin": {"topic": letter.topic, "partition": letter.partition, "offset": letter.offset},
+        "origin": _origin(letter),
         "reject_time": iso_time(letter.reject_time),
         "replays": letter.replays,
         "trace_id": letter.trace_id or None,
@@ -29,6 +30,11 @@ def letter_view(letter: messages.DeadLetter) -> View:
         **bytes_view("original", letter.original),
         "withheld": letter.withheld,
     }
+
+
+def _origin(letter: messages.DeadLetter) -> View:
+    place: View = {"topic": letter.topic, "partition": letter.partition, "offset": letter.offset}
+    return place | ({"index": letter.index} if letter.index else {})
 
 
 def group_view(group: Group, proposed: Proposal | None) -> View:

@@ -12,16 +12,21 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from headrace.ingestion.v1 import ingestion_service_pb2 as messages
 
 from headrace_client.yaml_texts import flow
 
+if TYPE_CHECKING:
+    from headrace_data.spec import Stream
+
 MOST_TRIED: Final = 1000
 """Letters of a group whose values are looked at and tried; all are counted."""
 ROWS: Final = "preprocessing"
 """Stage whose letters hold rows, and not what the producers sent."""
+FILE_ROWS: Final = "file"
+"""The same of rows of files that were pushed."""
 _WIDER: Final = {"float32": "float64", "int8": "int64", "uint8": "int64", "int16": "int64", "int32": "int64"}
 _LIMITS: Final = {"int8": 2**7, "uint8": 2**8, "int16": 2**15, "int32": 2**31, "int64": 2**63, "float32": 2.0**128}
 _NO_VALUE: Final = {"", "-", "--", "?", ".", "na", "n/a", "n.a.", "nan", "nil", "none", "null", "missing", "unknown"}
@@ -110,6 +115,13 @@ def proposal(group: Group, spec: Spec) -> Proposal | None:
     return Proposal(tuple(draft.changes), accepts, len(group.values)) if accepts != 0 else None
 
 
+def read_as(stream: Stream, stage: str) -> Stream:
+    """Return the stream by which the letters of a stage are read: as rows, as rows of files, or as they were sent."""
+    if stage == ROWS:
+        return stream.of_rows
+    return stream.in_json if stage == FILE_ROWS else stream
+
+
 def _accepted(spec: Spec, group: Group) -> int | None:
     """Return how many records a pipeline takes; None where this installation cannot tell, 0 where it is no pipeline."""
     from headrace_data.cleaning import broken, squared_fields
@@ -120,7 +132,7 @@ def _accepted(spec: Spec, group: Group) -> int | None:
     stream = {key: value for key, value in spec["stream"].items() if key != "personal"}
     try:
         pipeline = parse_canonical(json.dumps({**spec, "stream": stream}).encode())
-        read = pipeline.stream.of_rows if group.stage == ROWS else pipeline.stream
+        read = read_as(pipeline.stream, group.stage)
         if read.registry is not None:
             return None  # the registry of schemas is known to the services alone
         values = group.values

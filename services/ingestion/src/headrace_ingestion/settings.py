@@ -15,6 +15,12 @@ class Settings(RegistrySettings, GrpcSettings):
     max_message_bytes: int = Field(
         8 * 1024 * 1024, ge=1024, description="Largest gRPC message that Push takes, in bytes."
     )
+    push_waiting_bytes: int = Field(
+        16 * 1024 * 1024,
+        ge=1,
+        description="Most bytes of pushed batches that wait, of each pipeline; further ones are "
+        "RESOURCE_EXHAUSTED, and are told when to come again.",
+    )
     batch_bytes: int = Field(
         900_000,
         ge=1024,

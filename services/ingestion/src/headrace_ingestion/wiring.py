@@ -24,6 +24,7 @@ from headrace_runtime.stream.pipelines import PipelineParts
 from headrace_ingestion.adapters.dead_log import DeadLog
 from headrace_ingestion.adapters.push_log import PushLog
 from headrace_ingestion.core.intake import Intake
+from headrace_ingestion.core.line import PushLine
 from headrace_ingestion.settings import Settings
 from headrace_ingestion.transport.acceptance import Entrance
 from headrace_ingestion.transport.consumer import gap_messages, handler
@@ -55,7 +56,7 @@ def build(settings: Settings) -> Service:
         MAX_ANSWER_BYTES,
         settings.registry_access,
     )
-    servicer = IngestionServicer(PushDesk(entrances, log, writing), letters)
+    servicer = IngestionServicer(PushDesk(entrances, log, writing, PushLine(settings.push_waiting_bytes)), letters)
     host = GrpcHost(
         settings.listening(),
         [partial(add_IngestionServiceServicer_to_server, servicer)],

@@ -22,6 +22,9 @@ class Topics(Protocol):
     def partitions_of(self, topic: str) -> int:
         """Return the number of partitions; 0 when the topic does not exist."""
 
+    def max_message_bytes(self, topic: str) -> int:
+        """Return the largest message that a topic takes; 0 where that is not to be known."""
+
     def create(self, topic: str) -> None:
         """Create a producers' topic unless it exists."""
 

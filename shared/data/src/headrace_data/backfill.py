@@ -7,20 +7,20 @@ one backfill, in the order of its sources.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import orjson
 import pyarrow as pa
 
-from headrace_data.batches import OFFSET, TIME, times_of
+from headrace_data.batches import INDEX, OFFSET, TIME, times_of
 from headrace_data.cleaning import clean, duplicate_in_stream, keys_of
 from headrace_data.errors import DatasetUnusable
-from headrace_data.files import Rows
+from headrace_data.files import Rows, apart
 from headrace_data.forgotten import NOTHING_FORGOTTEN, Suppression
 from headrace_data.formats import Schemas
 from headrace_data.formats.envelopes import DELETED
@@ -111,6 +111,7 @@ class Backfill:
         self._beat = beat
         self._has_names = stream.format_kind == "json" and stream.select is None and stream.envelope is None
         """Whether records have the values of fields under the names of these."""
+        self._has_lines = stream.has_lines
         self._checker = RecordChecker(stream, keys, schemas)
         self._suppression = suppression
         self._seen = SeenKeys(pipeline.prepare.clean.remembered or 1)
@@ -162,6 +163,8 @@ class Backfill:
         end = start
         for rows in pieces:
             self._beat()
+            if self._has_lines and rows.messages is not None:
+                rows = apart(rows)
             if not len(rows.numbers):
                 continue
             writer.add(self._sound(source, rows, rejected))
@@ -181,7 +184,9 @@ class Backfill:
         """Return the rows that may be learned from; count the others, and keep the first of them."""
         numbers = np.asarray(rows.numbers, np.int64)
         places = np.full(len(numbers), source.number)
-        checked = self._checker.check(rows.values, places, numbers, None, rows.times, self._now_s, rows.messages)
+        checked = self._checker.check(
+            rows.values, places, numbers, rows.indexes, rows.times, self._now_s, rows.messages
+        )
         known, gone = self._suppression.without(checked.batch, self._pipeline)
         rejected.update(each.rule for each in gone)
         cleaned = clean(known, self._pipeline, self._seen)
@@ -191,8 +196,8 @@ class Backfill:
         self._masked.update(cleaned.masked)
         sound, repeated = self._without_repeated(cleaned.batch)
         broken: list[tuple[Rejection, int | None]] = [(self._told(fault, rows), None) for fault in checked.rejected]
-        broken += [_placed(fault, known, numbers) for fault in cleaned.dropped]
-        broken += [_placed(fault, cleaned.batch, numbers) for fault in repeated]
+        broken += [_placed(fault, known, rows) for fault in cleaned.dropped]
+        broken += [_placed(fault, cleaned.batch, rows) for fault in repeated]
         for fault, time_us in sorted(broken, key=lambda each: each[0].position):
             self._refuse(source, rows, fault, time_us)
             rejected[fault.rule] += 1
@@ -265,11 +270,14 @@ def _timed_keys(pipeline: Pipeline) -> TimedKeys | None:
     return TimedKeys(round(rules.duplicate_window * 1_000_000))
 
 
-def _placed(fault: Rejection, batch: pa.RecordBatch, numbers: npt.NDArray[np.int64]) -> tuple[Rejection, int | None]:
+def _placed(fault: Rejection, batch: pa.RecordBatch, rows: Rows) -> tuple[Rejection, int | None]:
     """Return a fault of a row of a batch as one of the row with its number, and the row's time in microseconds."""
-    number = batch.column(OFFSET)[fault.position].as_py()
+    number, index = (batch.column(name)[fault.position].as_py() for name in (OFFSET, INDEX))
     time_us = batch.column(TIME).cast(pa.int64())[fault.position].as_py()
-    return replace(fault, position=int(np.searchsorted(numbers, number))), time_us
+    position = bisect_left(rows.numbers, number)
+    if rows.indexes is not None:
+        position = bisect_left(rows.indexes, index, position, bisect_right(rows.numbers, number))
+    return replace(fault, position=position), time_us
 
 
 def _range(source: Source, start: int, end: int) -> Source:

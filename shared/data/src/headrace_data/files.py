@@ -1,4 +1,4 @@
-"""Files of rows, as people keep history: CSV, JSON Lines and Parquet.
+"""Files of rows, as people keep history: CSV, JSON Lines, Parquet and Arrow.
 
 Each row becomes the JSON object that a producer would have sent, so that it is checked by the same rules. A file is
 read in pieces, whatever its size. Rows are numbered from 0: in JSON Lines the lines, blank ones too, and in CSV those
@@ -10,8 +10,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, BinaryIO, Final
 
@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from headrace_data.errors import FileInvalid
 from headrace_data.formats.cells import LONGEST_ROW, cell_value
+from headrace_data.formats.json_lines import lines_of
 from headrace_data.records import Times
 from headrace_data.select.needs import needs_of
 from headrace_data.select.values import Message
@@ -28,8 +29,10 @@ from headrace_data.spec import Stream
 
 AT_ONCE: Final = 1_024
 """Rows that are read at a time."""
-_DELIMITERS: Final = (",", ";", "\t")
+DELIMITERS: Final = (",", ";", "\t", "|")
 _BOM: Final = b"\xef\xbb\xbf"
+_ARROW_FILE: Final = b"ARROW1"
+"""What a file of Arrow begins with, and a stream does not."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,8 @@ class Rows:
     """Why some are no rows of the source, by position."""
     messages: Sequence[Message] | None = field(default=None)
     """What each came in; None where they came in no messages."""
+    indexes: Sequence[int] | None = field(default=None)
+    """The position of each in what its number names; None where all are alone there."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,20 @@ class Wanted:
         if twice := sorted({name for name in found if found.count(name) > 1}):
             raise FileInvalid(f"expected each column once, got {_listed(twice)} more than once")
         return found
+
+
+def apart(rows: Rows) -> Rows:
+    """Return messages as the records on their lines."""
+    found = [(at, number, line) for at, value in enumerate(rows.values) for number, line in lines_of(value)]
+    places = [at for at, _, _ in found]
+    return replace(
+        rows,
+        numbers=[rows.numbers[at] for at in places],
+        values=[line for _, _, line in found],
+        times=None if rows.times is None else rows.times[places],
+        messages=None if rows.messages is None else [rows.messages[at] for at in places],
+        indexes=[number for _, number, _ in found],
+    )
 
 
 def rows_of_file(file: BinaryIO, file_format: str, stream: Stream) -> Iterator[Rows]:
@@ -144,19 +163,40 @@ def _csv(file: BinaryIO, wanted: Wanted) -> Iterator[Rows]:
 
 
 def _csv_reader(text: io.TextIOWrapper, wanted: Wanted) -> tuple[Iterator[list[str]], list[str]]:
-    """Return a reader behind the header, and the columns: they are divided by what shows all that are needed."""
-    lines = _texts(text)
-    header = next(lines, "")
+    """Return a reader behind the header, and the columns: they are divided by what shows most that are read."""
+    lines = text_lines(text)
+    header, told = header_of(lines)
     if not header:
         raise FileInvalid("expected a header with the names of the columns, got an empty file")
-    for delimiter in _DELIMITERS:
-        columns = next(csv.reader([header], delimiter=delimiter, strict=True))
-        if set(wanted.needed) <= set(columns):
-            return csv.reader(lines, delimiter=delimiter, strict=True), columns
-    return iter(()), next(csv.reader([header]))
+    found = {each: cells_of(header, each) for each in ((told,) if told else DELIMITERS)}
+    delimiter = max(
+        found, key=lambda each: (set(wanted.needed) <= {*found[each]}, len(wanted.texts.keys() & {*found[each]}))
+    )
+    return csv.reader(lines, delimiter=delimiter, strict=True), found[delimiter]
 
 
-def _texts(text: io.TextIOWrapper) -> Iterator[str]:
+def header_of(lines: Iterator[str]) -> tuple[str, str]:
+    """Return the line with the names of the columns, and the delimiter where a line before it tells that.
+
+    Excel reads such a line, `sep=;`, and some programs write it for that.
+    """
+    header = next(lines, "")
+    told = header.rstrip("\r\n")
+    if len(told) == len("sep=;") and told.startswith("sep="):
+        return next(lines, ""), told[-1]
+    return header, ""
+
+
+def cells_of(line: str, delimiter: str) -> list[str]:
+    """Return the cells of a line, none where it cannot be divided so."""
+    try:
+        return next(csv.reader([line], delimiter=delimiter, strict=True), [])
+    except csv.Error:
+        return []
+
+
+def text_lines(text: io.TextIOWrapper) -> Iterator[str]:
+    """Yield the lines of a text. Raises FileInvalid for one that is too long."""
     while line := text.readline(LONGEST_ROW + 1):
         if len(line) > LONGEST_ROW:
             raise FileInvalid(f"expected lines of at most {LONGEST_ROW} characters, got a longer one")
@@ -181,9 +221,23 @@ def _csv_rows(
 def _parquet(file: BinaryIO, wanted: Wanted) -> Iterator[Rows]:
     parquet = pq.ParquetFile(file)
     read = wanted.present(parquet.schema_arrow.names)
+    yield from _of_batches(parquet.iter_batches(AT_ONCE, columns=read, use_threads=False), read)
+
+
+def _arrow(file: BinaryIO, wanted: Wanted) -> Iterator[Rows]:
+    is_file = file.read(len(_ARROW_FILE)) == _ARROW_FILE
+    file.seek(0)
+    with pa.ipc.open_file(file) if is_file else pa.ipc.open_stream(file) as reader:
+        read = wanted.present(reader.schema.names)
+        batches = map(reader.get_batch, range(reader.num_record_batches)) if is_file else iter(reader)
+        pieces = (batch.slice(start, AT_ONCE) for batch in batches for start in range(0, len(batch), AT_ONCE))
+        yield from _of_batches(pieces, read)
+
+
+def _of_batches(batches: Iterable[pa.RecordBatch], read: Sequence[str]) -> Iterator[Rows]:
     number = 0
-    for batch in parquet.iter_batches(AT_ONCE, columns=read, use_threads=False):
-        columns = [_plain(name, batch.column(name)) for name in read]
+    for batch in batches:
+        columns = [plain_column(name, batch.column(name)) for name in read]
         rows = zip(*(column.to_pylist() for column in columns), strict=True)
         yield Rows(
             range(number, number + len(batch)),
@@ -192,11 +246,11 @@ def _parquet(file: BinaryIO, wanted: Wanted) -> Iterator[Rows]:
         number += len(batch)
 
 
-def _plain(name: str, column: pa.Array) -> pa.Array:
+def plain_column(name: str, column: pa.Array) -> pa.Array:
     """Return a column of what JSON has. Raises FileInvalid for bytes and others that have no one form there."""
     kind = column.type
     if pa.types.is_dictionary(kind):
-        return _plain(name, column.dictionary_decode())
+        return plain_column(name, column.dictionary_decode())
     if pa.types.is_timestamp(kind):
         return column.cast(pa.timestamp("us", "UTC" if kind.tz else None), safe=False)
     if pa.types.is_decimal(kind):
@@ -223,6 +277,7 @@ FORMATS: Final[Mapping[str, Callable[[BinaryIO, Wanted], Iterator[Rows]]]] = {
     "csv": _csv,
     "jsonl": _json_lines,
     "parquet": _parquet,
+    "arrow": _arrow,
 }
 """How files are read, by their format."""
 

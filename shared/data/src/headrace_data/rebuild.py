@@ -20,7 +20,7 @@ import pyarrow as pa
 from headrace_data.backfill import Refused
 from headrace_data.cleaning import DUPLICATES, clean, keys_of
 from headrace_data.errors import DatasetUnusable
-from headrace_data.files import Rows
+from headrace_data.files import Rows, apart
 from headrace_data.forgotten import NOTHING_FORGOTTEN, Suppression
 from headrace_data.formats import Schemas
 from headrace_data.history import Entry, History, keep
@@ -160,10 +160,11 @@ class Rebuild:
             seen = self._seen(place, source.partition)
             for rows in log.rows(source.partition, source.start, source.end):
                 self._beat()
+                rows = apart(rows) if self._pipeline.stream.has_lines else rows
                 numbers = np.asarray(rows.numbers, np.int64)
                 partitions = np.full(len(numbers), source.partition)
                 checked = self._checker.check(
-                    rows.values, partitions, numbers, None, rows.times, self._now_s, rows.messages
+                    rows.values, partitions, numbers, rows.indexes, rows.times, self._now_s, rows.messages
                 )
                 sound, gone = self._suppression.without(checked.batch, self._pipeline)
                 cleaned = clean(sound, self._pipeline, seen)

@@ -35,6 +35,8 @@ class Record(NamedTuple):
     timestamp_ms: int = 0
     is_append_time: bool = False
     """Whether the timestamp is when the broker took the message; else its producer set it."""
+    number: int = 0
+    """Which one it is of a message with many records; 0 where it is the message."""
 
     @property
     def place(self) -> Place:

@@ -26,6 +26,7 @@ from headrace_client.cli import (
     predict,
     prove,
     pull,
+    push,
     rebuild,
     recalibrate,
     report,
@@ -71,6 +72,7 @@ app.command("validate", rich_help_panel=PIPELINES)(spec.validate)
 app.command("apply", rich_help_panel=PIPELINES)(spec.apply)
 app.command("import", rich_help_panel=PIPELINES)(importing.import_)
 app.command("freeze", rich_help_panel=PIPELINES)(freeze.freeze)
+app.command("push", rich_help_panel=PIPELINES)(push.push)
 app.command("backfill", rich_help_panel=PIPELINES)(backfill.backfill)
 app.command("rebuild", rich_help_panel=PIPELINES)(rebuild.rebuild)
 app.command("wait", rich_help_panel=PIPELINES)(wait.wait)

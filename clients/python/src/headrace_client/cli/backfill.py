@@ -23,7 +23,7 @@ from headrace_client.views import dataset_view
 FilesArgument = Annotated[
     list[Path] | None,
     typer.Argument(
-        metavar="FILE…", help="CSV, JSON Lines or Parquet files, the oldest first.", exists=True, dir_okay=False
+        metavar="FILE…", help="CSV, JSON Lines, Parquet or Arrow files, the oldest first.", exists=True, dir_okay=False
     ),
 ]
 TopicOption = Annotated[str, typer.Option("--topic", metavar="TOPIC", help="A topic to read, in place of files.")]
@@ -38,7 +38,7 @@ TimeOption = Annotated[
     str, typer.Option("--time", metavar="NAME", help="Column with the event time; default: what stream.time names.")
 ]
 FormatOption = Annotated[
-    str, typer.Option("--format", metavar="FORMAT", help="csv, jsonl or parquet; default: by the files' names.")
+    str, typer.Option("--format", metavar="FORMAT", help="csv, jsonl, parquet or arrow; default: by the files' names.")
 ]
 TimeoutOption = Annotated[str, typer.Option("--timeout", metavar="DURATION", help="How long to wait for the dataset.")]
 

@@ -215,7 +215,7 @@ def _say_letter(letter: messages.DeadLetter) -> None:
         "rule": letter.rule,
         "field": letter.field,
         "reason": letter.reason,
-        "origin": f"{letter.topic}:{letter.partition}:{letter.offset}",
+        "origin": f"{letter.topic}:{letter.partition}:{letter.offset}{f', record {letter.index}' * bool(letter.index)}",
         "rejected": view["reject_time"],
         "replays": str(letter.replays),
         "trace": letter.trace_id,

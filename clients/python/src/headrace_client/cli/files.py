@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from headrace_client.errors import InputInvalid
 
 STANDARD_INPUT = "-"
+
+FormatOption = Annotated[
+    str,
+    typer.Option("--format", metavar="FORMAT", help="csv, jsonl, parquet or arrow; default: by the file's name."),
+]
+EncodingOption = Annotated[
+    str,
+    typer.Option("--encoding", metavar="NAME", help="What a text is written in, such as windows-1252; default: UTF-8."),
+]
 
 
 def read_file(name: str) -> bytes:

@@ -13,7 +13,7 @@ import typer
 
 from headrace_client.addresses import find_addresses
 from headrace_client.applying import consequence
-from headrace_client.cli.files import read_file
+from headrace_client.cli.documents import read_document
 from headrace_client.cli.output import JsonOption, note, print_json, printable, say
 from headrace_client.cli.tables import size_text
 from headrace_client.errors import InputInvalid
@@ -248,7 +248,7 @@ def _pipeline(registry: RegistryClient, name: str) -> Pipeline:
 
     try:
         if _is_file(name):
-            return load_pipeline(read_file(name))
+            return load_pipeline(read_document(name))
         return parse_canonical(registry.pipeline(name).spec.json)
     except SpecInvalid as error:
         raise InputInvalid(f"{name}: {error}") from error
@@ -261,7 +261,7 @@ def _plain(registry: RegistryClient, name: str) -> object:
 
     if not _is_file(name):
         return json.loads(registry.pipeline(name).spec.json)
-    tree = read_yaml(read_file(name))
+    tree = read_yaml(read_document(name))
     if tree.problems:
         raise SpecInvalid(sorted(set(tree.problems)))
     return tree.value

@@ -1,13 +1,13 @@
-"""`init`: a topic's records in, a pipeline's YAML out."""
+"""`init`: a topic's records or a file's rows in, a pipeline's YAML out."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from headrace_client.cli.files import require_new
+from headrace_client.cli.files import EncodingOption, FormatOption, require_new
 from headrace_client.cli.output import note, say
 from headrace_client.errors import InputInvalid
 
@@ -16,11 +16,42 @@ if TYPE_CHECKING:
     from headrace_client.drafting.roles import Roles
 
 
+OF_TOPIC: Final = 1_000
+OF_FILE: Final = 10_000
+"""How many records of a topic, and rows of a file, are looked at."""
+
+
+TopicOption = Annotated[
+    str, typer.Option("--topic", "-t", metavar="TOPIC", help="The producers' topic; its records are only read.")
+]
+FromOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--from",
+        metavar="FILE",
+        exists=True,
+        dir_okay=False,
+        help="A file of rows in place of records: CSV, JSON Lines, Parquet, Arrow. --topic is what will be.",
+    ),
+]
+SampleOption = Annotated[
+    int | None,
+    typer.Option(
+        "--sample",
+        "-n",
+        min=1,
+        max=100_000,
+        help="Newest records to look at, or rows all over a file; default: 1000, of a file 10000.",
+    ),
+]
+
+
 def init(
-    topic: Annotated[str, typer.Option("--topic", "-t", help="The producers' topic; its records are only read.")],
-    sample: Annotated[
-        int, typer.Option("--sample", "-n", min=1, max=100_000, help="Newest records to look at.")
-    ] = 1_000,
+    topic: TopicOption = "",
+    file: FromOption = None,
+    sample: SampleOption = None,
+    file_format: FormatOption = "",
+    encoding: EncodingOption = "",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="File to write; standard output without it.")
     ] = None,
@@ -29,20 +60,43 @@ def init(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
 ) -> None:
-    """Draft a pipeline from a topic's records: types, gaps, categories, label, with the reason of each guess."""
+    """Draft a pipeline from a topic's records, or a file's rows: types, gaps, categories, label, and why."""
     require_new(output, force=force)
-    # Imported here: the other commands start faster without them.
-    from headrace_client.drafting import draft_pipeline
-    from headrace_client.sampling import newest_records
-
-    draft = draft_pipeline(topic, newest_records(topic, sample), label)
+    if not topic and file is None:
+        raise typer.BadParameter("give one of --topic and --from", param_hint="--topic")
+    if file is None:
+        draft = _of_topic(topic, sample or OF_TOPIC, label)
+    else:
+        draft = _of_file(file, file_format, encoding, topic, sample or OF_FILE, label)
     if output is None:
         typer.echo(draft.text, nl=False)
         _tell(draft)
     else:
         _write(output, draft.text)
         _tell(draft)
-        say(f"wrote {output}: read its comments, then `headrace apply {output}`")
+        say(f"wrote {output}: read its comments, then `headrace apply {output}{_rest(draft, file)}`")
+
+
+# The other commands start faster without what is imported here.
+def _of_topic(topic: str, count: int, label: str | None) -> Draft:
+    from headrace_client.drafting import draft_pipeline
+    from headrace_client.sampling import newest_records
+
+    return draft_pipeline(topic, newest_records(topic, count), label)
+
+
+def _of_file(file: Path, file_format: str, encoding: str, topic: str, count: int, label: str | None) -> Draft:
+    from headrace_client.backfilling import format_of
+    from headrace_client.drafting import draft_of_file, name_of
+    from headrace_client.row_files import sample
+
+    sampled = sample(file, file_format or format_of(file), encoding, count)
+    return draft_of_file(topic or name_of(file.stem), file.name, sampled, label)
+
+
+def _rest(draft: Draft, file: Path | None) -> str:
+    """Return what follows of a file behind the command that puts the draft in force."""
+    return "" if file is None else f" --create-topic` and `headrace push {draft.name} {file}"
 
 
 def _write(output: Path, text: str) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from headrace_client.addresses import find_addresses
 from headrace_client.applying import consequence
-from headrace_client.cli.files import read_file
+from headrace_client.cli.documents import read_document
 from headrace_client.cli.group import FAILED
 from headrace_client.cli.output import JsonOption, error_line, note, print_json, say
 from headrace_client.registry import RegistryClient
@@ -17,12 +17,14 @@ from headrace_client.views import pipeline_view, short_id
 if TYPE_CHECKING:
     from headrace_data.spec import Pipeline
 
+LEAST_MESSAGE_BYTES: Final = 1024 * 1024
+"""What ingestion takes for a record, unless it is told otherwise."""
 PipelineFile = Annotated[str, typer.Argument(metavar="FILE", help="Pipeline YAML; - reads standard input.")]
 
 
 def validate(file: PipelineFile, as_json: JsonOption = False) -> None:
     """Check a pipeline file and name every problem with its line and path."""
-    pipeline, problems = _check(read_file(file))
+    pipeline, problems = _check(read_document(file))
     if as_json:
         warnings = _warnings(pipeline) if pipeline else []
         print_json(
@@ -53,7 +55,7 @@ def apply(
     as_json: JsonOption = False,
 ) -> None:
     """Put a pipeline in force: its topics are created and every service learns of it."""
-    document = read_file(file)
+    document = read_document(file)
     pipeline, problems = _check(document)
     if pipeline is None:
         _report(file, problems)
@@ -75,6 +77,11 @@ def apply(
         say(f"it reads topic '{view['topic']}' ({partitions}) and serves model '{view['model']}'")
         if follows:
             say(follows)
+        if 0 < answer.max_message_bytes < LEAST_MESSAGE_BYTES:
+            note(
+                f"topic '{view['topic']}' takes messages of at most {answer.max_message_bytes:,} bytes "
+                "(max.message.bytes): producers of larger records are refused"
+            )
 
 
 def _warnings(pipeline: Pipeline) -> list[str]:

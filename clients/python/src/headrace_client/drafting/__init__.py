@@ -1,4 +1,4 @@
-"""From a sample of records to a pipeline's YAML: pure, records in, text out.
+"""From a sample of records, or of a file's rows, to a pipeline's YAML: pure, records in, text out.
 
 A draft loads without problems, and its schema takes the records it was made from, but for those that it names as
 faulty: records that are no JSON objects, and a few whose values have another form than the rest.
@@ -8,21 +8,31 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
+from headrace_data.file_samples import Sample
+from headrace_data.formats.json_lines import lines_of
 from headrace_data.records import RecordChecker
-from headrace_data.spec import SpecInvalid, load_pipeline
+from headrace_data.spec import SpecInvalid, Stream, load_pipeline
 
 from headrace_client.drafting.errors import DraftImpossible
-from headrace_client.drafting.observing import observe
+from headrace_client.drafting.observing import Observed, observe
 from headrace_client.drafting.roles import Roles, choose_roles
 from headrace_client.drafting.selecting import selection_for
-from headrace_client.drafting.writing import SCHEMA_FILE, pipeline_yaml
+from headrace_client.drafting.writing import (
+    JSON,
+    JSON_LINES,
+    SCHEMA_FILE,
+    Sent,
+    comment_text,
+    csv_format,
+    pipeline_yaml,
+)
 
-__all__ = ["SCHEMA_FILE", "Draft", "DraftImpossible", "draft_pipeline"]
+__all__ = ["SCHEMA_FILE", "Draft", "DraftImpossible", "draft_of_file", "draft_pipeline", "name_of"]
 
 _SHOWN_BYTES = 24
 
@@ -31,6 +41,8 @@ _SHOWN_BYTES = 24
 class Draft:
     """A pipeline drafted from a sample."""
 
+    name: str
+    """The pipeline's name."""
     text: str
     """The YAML document."""
     roles: Roles
@@ -48,25 +60,63 @@ def draft_pipeline(topic: str, values: Sequence[bytes | None], label: str | None
 
     Raises DraftImpossible when no record is a JSON object, or the fields do not make a pipeline.
     """
-    records = [record for value in values if (record := _decoded(value)) is not None]
+    records, sent = _objects(values), JSON
+    if 2 * len(records) < len(values) and len(_objects(_lines(values))) > len(records):
+        values, sent = _lines(values), JSON_LINES
+        records = _objects(values)
     if not records:
         raise DraftImpossible(f"expected JSON objects in topic '{topic}', got {_described(values)}")
+    told = f"{len(values)} record{'' if len(values) == 1 else 's'} of topic {topic}"
+    return _drafted(topic, records, label, told, sent, lambda _: values)
+
+
+def draft_of_file(topic: str, name: str, sample: Sample, label: str | None = None) -> Draft:
+    """Return a pipeline for records such as the rows of a file, `name`; `label` names the field to predict.
+
+    Raises DraftImpossible when the columns do not make a pipeline.
+    """
+    count = f"all {sample.seen}" if sample.whole else f"{len(sample.records)} of {sample.seen}"
+    sent = csv_format(sample.columns, sample.delimiter) if sample.columns else JSON
+    told = f"{count} rows of {comment_text(name, 100)}"
+    draft = _drafted(topic, sample.records, label, told, sent, sample.as_sent)
+    odd = {"columns": sample.odd} if sample.odd else {}
+    left_out = [Observed(each, draft.records, None, reason=why) for each, why in sample.left_out.items()]
+    roles = replace(draft.roles, left_out=(*draft.roles.left_out, *left_out))
+    return replace(draft, roles=roles, records=draft.records + sample.odd, rejected={**draft.rejected, **odd})
+
+
+def _drafted(
+    topic: str,
+    records: Sequence[Mapping[str, Any]],
+    label: str | None,
+    told: str,
+    sent: Sent,
+    values_for: Callable[[Stream], Sequence[bytes | None]],
+) -> Draft:
+    """Return a draft of records; `values_for` returns what a stream gets of them, each as JSON."""
     selection = selection_for(records, label)
     if selection is not None:
         records, label = selection.rows, selection.label
     roles = choose_roles(observe(records), label)
-    told = f"{len(values)} record{'' if len(values) == 1 else 's'} of topic {topic}"
-    text = pipeline_yaml(_name_of(topic), topic, roles, told, selection)
+    text = pipeline_yaml(name_of(topic), topic, roles, told, selection, sent)
     try:
         stream = load_pipeline(text).stream
     except SpecInvalid as error:
         # The topic's name is the caller's, and a thousand fields may make a document too large.
         raise DraftImpossible(f"no pipeline can be made of topic '{topic}': {error}") from error
+    values = values_for(stream)
     places = range(len(values))
-    checked = RecordChecker(stream).check(values, [0] * len(values), places)
-    return Draft(
-        text, roles, len(values), dict(Counter(rejection.rule for rejection in checked.rejected)), selection is not None
-    )
+    checked = RecordChecker(stream.in_json).check(values, [0] * len(values), places)
+    rejected = dict(Counter(rejection.rule for rejection in checked.rejected))
+    return Draft(name_of(topic), text, roles, len(values), rejected, selection is not None)
+
+
+def _objects(values: Sequence[bytes | None]) -> list[dict[str, Any]]:
+    return [record for value in values if (record := _decoded(value)) is not None]
+
+
+def _lines(values: Sequence[bytes | None]) -> list[bytes | None]:
+    return [line for value in values for _, line in lines_of(value)]
 
 
 def _decoded(value: bytes | None) -> dict[str, Any] | None:
@@ -86,7 +136,7 @@ def _described(values: Sequence[bytes | None]) -> str:
     return f"{first[:_SHOWN_BYTES]!r}{'…' if len(first) > _SHOWN_BYTES else ''}{hint}"
 
 
-def _name_of(topic: str) -> str:
-    """Return a pipeline's name, a DNS label, for a topic."""
+def name_of(topic: str) -> str:
+    """Return a pipeline's name, a DNS label, for a topic or a file."""
     name = re.sub(r"[^a-z0-9]+", "-", topic.lower()).strip("-")[:63].rstrip("-")
     return name or "pipeline"

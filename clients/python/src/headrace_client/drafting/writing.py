@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Final
 
@@ -34,9 +34,39 @@ _RARE: Final = 0.1
 """Share of the rarer of two classes up to which versions are compared by PR-AUC."""
 
 
-def pipeline_yaml(name: str, topic: str, roles: Roles, told: str, selection: Selection | None = None) -> str:
+@dataclass(frozen=True)
+class Sent:
+    """How producers send records."""
+
+    told: str
+    """For a comment."""
+    lines: Sequence[str]
+    """The document's lines about `stream.format`."""
+
+
+JSON: Final = Sent("one JSON object per record", ("  format: json",))
+
+
+JSON_LINES: Final = Sent("many JSON objects per message, each on a line", ("  format: {kind: json, lines: true}",))
+
+
+def csv_format(columns: Sequence[str], delimiter: str) -> Sent:
+    """Return how records are sent that are like the rows of a CSV file with these columns."""
+    listed = ", ".join(scalar(name) for name in columns)
+    lines = [
+        "  format:",
+        "    kind: csv",
+        f"    columns: [{listed}]",
+        *([f"    delimiter: {scalar(delimiter)}"] if delimiter != "," else []),
+    ]
+    return Sent("one row of CSV per record, as in the file, without its header", lines)
+
+
+def pipeline_yaml(
+    name: str, topic: str, roles: Roles, told: str, selection: Selection | None = None, sent: Sent = JSON
+) -> str:
     """Return the document; `told` says of which sample it was drafted, in one line."""
-    sections = (_head(name, told), _stream(topic, roles, selection), _prepare(roles), _train(roles), _rest(roles))
+    sections = (_head(name, told), _stream(topic, roles, selection, sent), _prepare(roles), _train(roles), _rest(roles))
     return "\n".join(line for section in sections for line in section) + "\n"
 
 
@@ -58,10 +88,10 @@ def _head(name: str, told: str) -> list[str]:
     ]
 
 
-def _stream(topic: str, roles: Roles, selection: Selection | None) -> Iterator[str]:
+def _stream(topic: str, roles: Roles, selection: Selection | None, sent: Sent) -> Iterator[str]:
     yield "stream:"
-    yield f"  topic: {scalar(topic)} # the producers' topic; one JSON object per record"
-    yield "  format: json"
+    yield f"  topic: {scalar(topic)} # the producers' topic; {sent.told}"
+    yield from sent.lines
     if roles.id:
         yield f"  key: {scalar(roles.id.field.name)} # duplicates are found by it"
     yield from proposal(roles)

@@ -16,6 +16,7 @@ import pyarrow as pa
 from headrace_data.batches import OFFSET
 from headrace_data.formats import Schemas
 from headrace_data.formats.envelopes import DELETED
+from headrace_data.formats.json_lines import lines_of
 from headrace_data.lateness import Lateness
 from headrace_data.private import Keys, no_keys, withheld
 from headrace_data.records import Checked, RecordChecker, Rejection, message_times
@@ -80,6 +81,8 @@ class Taken:
     batches: Sequence[Batch]
     rejected: Sequence[tuple[Record, Rejection]]
     """A rejection's position is the record's among those of its partition."""
+    form: Form = Form.SENT
+    """What they were read as."""
 
     @property
     def unread(self) -> Counter[str]:
@@ -128,16 +131,19 @@ class Intake:
         """Whether a dead letter holds no more of a record than `letter` returns."""
         return self._checker.withholds
 
-    def letter(self, record: Record) -> bytes | None:
+    def letter(self, record: Record, form: Form = Form.SENT) -> bytes | None:
         """Return what a dead letter may hold of a record with personal fields; None where that is nothing."""
-        return self._checker.letter(record.value, record)
+        return self._reads(form).letter(record.value, record)
 
     def take(self, records: Sequence[Record], *, numbered: bool = False, form: Form = Form.SENT) -> Taken:
         """Check records that are in order within each partition. A bad one never stops the good ones.
 
-        Those that were pushed share an offset, and are `numbered`: a row's index is its record's place among them.
+        Those that were pushed share an offset, and are `numbered`: a row's index is its record's place among them. Of
+        others one may be a message with many, on lines.
         """
         checker = self._reads(form)
+        has_lines = self.pipeline.stream.has_lines and form is Form.SENT and not numbered
+        records = _lines(records) if has_lines else records
         batches: list[Batch] = []
         rejected: list[tuple[Record, Rejection]] = []
         patience = Patience()
@@ -147,9 +153,10 @@ class Intake:
             rejected += [(group[fault.position], fault) for fault in faults if fault.rule != DELETED]
             sources = self._time_sources(group, numbered=numbered)
             counts = Counter(fault.rule for fault in faults)
-            split = [replace(batch, time_sources=sources) for batch in _split(group, rows, counts, self.batch_bytes)]
+            pieces = _split(group, rows, counts, self.batch_bytes, by_message=has_lines)
+            split = [replace(batch, time_sources=sources) for batch in pieces]
             batches += [*split[:-1], replace(split[-1], masked=checked.masked, unread=checked.unread)]
-        return Taken(batches, rejected)
+        return Taken(batches, rejected, form)
 
     def _reads(self, form: Form) -> RecordChecker:
         if form is Form.SENT:
@@ -192,17 +199,25 @@ class Intake:
         partitions = np.full(len(places), group[0].partition)
         times = message_times([record.timestamp_ms for record in group])[places]
         indexes = places if numbered else None
+        if not numbered and self.pipeline.stream.has_lines:
+            indexes = np.array([record.number for record in group])[places]
         # What was pushed came in no message of Kafka.
         messages = None if numbered else [group[at] for at in places.tolist()]
         checked = checker.check(values, partitions, offsets, indexes, times, self._clock(), messages, patience)
         faults = [replace(fault, position=int(places[fault.position])) for fault in checked.rejected]
         faults += [Rejection(at, OVERSIZED, "", f"expected at most {limit} bytes, got {sizes[at]}") for at in oversized]
-        rows, large = _without_large(checked.batch)
+        rows, large = _without_large(checked.batch, by_message=not numbered)
         if large:
             # Rows are told by where they came from: rejected records lie between them.
             kept = np.delete(np.arange(len(group)), [fault.position for fault in faults])
             faults += [Rejection(int(kept[at]), OVERSIZED, "", reason) for at, reason in large]
         return replace(checked, batch=rows, rejected=sorted(faults, key=lambda fault: fault.position))
+
+
+def _lines(messages: Sequence[Record]) -> list[Record]:
+    return [
+        message._replace(value=line, number=number) for message in messages for number, line in lines_of(message.value)
+    ]
 
 
 def _by_partition(records: Sequence[Record]) -> list[list[Record]]:
@@ -212,34 +227,53 @@ def _by_partition(records: Sequence[Record]) -> list[list[Record]]:
     return list(groups.values())
 
 
-def _without_large(rows: pa.RecordBatch) -> tuple[pa.RecordBatch, list[tuple[int, str]]]:
-    """Return rows without those that no message can hold, and what is wrong with these, by their places."""
+def _without_large(rows: pa.RecordBatch, *, by_message: bool) -> tuple[pa.RecordBatch, list[tuple[int, str]]]:
+    """Return rows without those that no message can hold, and what is wrong with these, by their places.
+
+    Rows that came in one message of the producers' stay together, where they are told `by_message`.
+    """
     if rows.nbytes <= MOST_ROW_BYTES:
         return rows, []
-    sizes = [rows.slice(at, 1).nbytes for at in range(rows.num_rows)]
-    large = [at for at, size in enumerate(sizes) if size > MOST_ROW_BYTES]
-    kept = rows.take(pa.array(np.delete(np.arange(rows.num_rows), large))) if large else rows
-    return kept, [(at, f"expected a row of at most {MOST_ROW_BYTES} bytes, got {sizes[at]}") for at in large]
+    starts = _starts(rows, by_message=by_message)
+    sizes = [rows.slice(first, last - first).nbytes for first, last in pairwise(starts)]
+    large = [
+        (at, f"expected {'rows' if last - first > 1 else 'a row'} of at most {MOST_ROW_BYTES} bytes, got {size}")
+        for (first, last), size in zip(pairwise(starts), sizes, strict=True)
+        if size > MOST_ROW_BYTES
+        for at in range(first, last)
+    ]
+    kept = np.delete(np.arange(rows.num_rows), [at for at, _ in large])
+    return rows.take(pa.array(kept)) if large else rows, large
 
 
-def _halved(rows: pa.RecordBatch, first: int, last: int) -> list[int]:
-    """Return where pieces of a range of rows begin, each small enough for a message."""
-    if last - first < 2 or rows.slice(first, last - first).nbytes <= MOST_ROW_BYTES:
+def _starts(rows: pa.RecordBatch, *, by_message: bool) -> Sequence[int]:
+    """Return where rows begin that may not be taken apart, and behind them the number of all."""
+    if not by_message or not rows.num_rows:
+        return range(rows.num_rows + 1)
+    firsts: list[int] = np.flatnonzero(np.diff(rows.column(OFFSET).to_numpy(), prepend=-1)).tolist()
+    return [*firsts, rows.num_rows]
+
+
+def _halved(rows: pa.RecordBatch, starts: Sequence[int], first: int, last: int) -> list[int]:
+    """Return which of `starts` begin pieces of a range of these, each small enough for a message."""
+    if last - first < 2 or rows.slice(starts[first], starts[last] - starts[first]).nbytes <= MOST_ROW_BYTES:
         return [first]
     middle = (first + last) // 2
-    return [*_halved(rows, first, middle), *_halved(rows, middle, last)]
+    return [*_halved(rows, starts, first, middle), *_halved(rows, starts, middle, last)]
 
 
-def _split(group: Sequence[Record], rows: pa.RecordBatch, rejected: Mapping[str, int], limit: int) -> Iterator[Batch]:
+def _split(
+    group: Sequence[Record], rows: pa.RecordBatch, rejected: Mapping[str, int], limit: int, *, by_message: bool
+) -> Iterator[Batch]:
     """Cut rows into batches of about `limit` bytes whose ranges meet without a gap; the last tells of the rejected."""
-    pieces = max(1, -(-rows.nbytes // limit))
-    size = max(1, -(-rows.num_rows // pieces))
-    cuts = [*range(0, rows.num_rows, size), rows.num_rows] if rows.num_rows else [0, 0]
+    starts = _starts(rows, by_message=by_message)
+    parts, pieces = len(starts) - 1, max(1, -(-rows.nbytes // limit))
+    cuts = [*range(0, parts, max(1, -(-parts // pieces))), parts] if parts else [0, 0]
     # Rows of texts may be of very different sizes.
-    cuts = [*(at for first, last in pairwise(cuts) for at in _halved(rows, first, last)), cuts[-1]]
+    cuts = [*(at for first, last in pairwise(cuts) for at in _halved(rows, starts, first, last)), cuts[-1]]
     offsets = rows.column(OFFSET)
     start, end = group[0].offset, group[-1].offset + 1
-    for first, last in pairwise(cuts):
+    for first, last in pairwise(starts[cut] for cut in cuts):
         is_last = last == rows.num_rows
         stop = end if is_last else offsets[last].as_py()
         yield Batch(group[0].partition, start, stop, rows.slice(first, last - first), rejected if is_last else {})

@@ -33,14 +33,19 @@ def to_check(batch_id: str, values: Sequence[bytes]) -> list[Record]:
 
     Raises InvalidInput for a bad id and for no record.
     """
-    if not 0 < len(batch_id) <= MAX_BATCH_ID_LENGTH:
-        raise InvalidInput(f"batch_id: expected 1 to {MAX_BATCH_ID_LENGTH} characters, got {len(batch_id)}")
-    if batch_id.startswith(REPLAY_PREFIX):
-        raise InvalidInput(f"batch_id: expected one that does not begin with {REPLAY_PREFIX}, got {batch_id!r}")
+    require_id(batch_id)
     if not values:
         raise InvalidInput("records: expected at least one record, got none")
     now_ms = int(time.time() * 1000)
     return [Record("", partition=-1, offset=0, key=None, value=value, timestamp_ms=now_ms) for value in values]
+
+
+def require_id(batch_id: str) -> None:
+    """Raise InvalidInput unless a client may call a batch so."""
+    if not 0 < len(batch_id) <= MAX_BATCH_ID_LENGTH:
+        raise InvalidInput(f"batch_id: expected 1 to {MAX_BATCH_ID_LENGTH} characters, got {len(batch_id)}")
+    if batch_id.startswith(REPLAY_PREFIX):
+        raise InvalidInput(f"batch_id: expected one that does not begin with {REPLAY_PREFIX}, got {batch_id!r}")
 
 
 def answer_to(taken: Taken) -> Answer:

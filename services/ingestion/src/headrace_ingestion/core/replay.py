@@ -20,8 +20,9 @@ from headrace_runtime.stream.dead_letters import DELETED_UNREAD, StoredLetter
 from headrace_ingestion.core.intake import Form, Intake, Taken
 from headrace_ingestion.core.push import REPLAY_PREFIX
 
-STAGES = ("ingestion", "preprocessing", "backfill")
-"""Where records are rejected. A letter of preprocessing holds the row; those of the others what was sent."""
+STAGES = ("ingestion", "preprocessing", "backfill", "file")
+"""Where records are rejected. A letter of preprocessing holds the row, one of `file` the pushed row of a file as JSON;
+those of the others hold what was sent."""
 MAX_REPLAYS = 2
 """How often one record is replayed."""
 
@@ -186,6 +187,8 @@ def _forms(stored: StoredLetter, pipeline: Pipeline) -> Sequence[Form]:
         return (Form.SENT,)
     if letter.stage == STAGES[1]:
         return (Form.ROW,)
+    if letter.stage == STAGES[3]:
+        return (Form.FILE,)
     if letter.topic == stream.topic or (stream.format_kind == "json" and stream.envelope is None):
         return (Form.SENT,)
     # A backfill of a file or of another topic: the letter does not say which.

@@ -14,8 +14,9 @@ from headrace_runtime.kafka.envelopes import encode
 from headrace_runtime.stream.dead_letters import DeadLetter, StoredLetter
 from headrace_runtime.topics import PUSH_ACCEPTED
 
-from headrace_ingestion.core.intake import Intake, Taken
+from headrace_ingestion.core.intake import Form, Intake, Taken
 from headrace_ingestion.core.push import answer_to, placed
+from headrace_ingestion.core.replay import STAGES
 from headrace_ingestion.transport.consumer import count_late
 from headrace_ingestion.transport.converters import SOURCE, dead_letter, raw_message
 
@@ -56,11 +57,16 @@ def write_accepted(
     for batch in rows:
         count_late(batch, entrance.intake)
     transaction.send(raw_message(batch, pipeline.own_name, pipeline.digest, target, replay) for batch in rows)
+    told = PUSH_ACCEPTED.name, entrance.intake, taken.form
     dead = [
-        dead_letter(record._replace(partition=partition, offset=offset), rejection, PUSH_ACCEPTED.name, entrance.intake)
+        dead_letter(record._replace(partition=partition, offset=offset, number=rejection.position), rejection, *told)
         for record, rejection in taken.rejected
     ]
-    dead = [_after_replay(letter, replayed) for letter in dead] if replayed else dead
+    if replayed:
+        dead = [_after_replay(letter, replayed) for letter in dead]
+    elif taken.form is Form.FILE:
+        # By its stage a replay knows how the value is read.
+        dead = [replace(letter, stage=STAGES[3]) for letter in dead]
     transaction.send(letter.outgoing(pipeline.own_name, target) for letter in dead)
     return accepted
 

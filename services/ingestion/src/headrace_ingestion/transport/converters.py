@@ -15,7 +15,7 @@ from headrace_runtime.record_topics import raw_topic
 from headrace_runtime.records import Headers, Outgoing, Record
 from headrace_runtime.stream.dead_letters import DeadLetter, StoredLetter
 
-from headrace_ingestion.core.intake import OVERSIZED, Batch, Intake, TimeSource
+from headrace_ingestion.core.intake import OVERSIZED, Batch, Form, Intake, TimeSource
 from headrace_ingestion.core.replay import Outcome, Plan, Selection, selection
 
 SOURCE = "ingestion"
@@ -58,10 +58,13 @@ def raw_message(
     return Outgoing(raw_topic(pipeline), None, message.SerializeToString(), told, partition)
 
 
-def dead_letter(record: Record, rejection: Rejection, topic: str, intake: Intake | None = None) -> DeadLetter:
+def dead_letter(
+    record: Record, rejection: Rejection, topic: str, intake: Intake | None = None, form: Form = Form.SENT
+) -> DeadLetter:
     """Return a rejected record as a dead letter; topic is where it came from.
 
-    With an intake whose pipeline has personal fields it holds neither the record's bytes nor its key and headers.
+    With an intake whose pipeline has personal fields it holds neither the record's bytes nor its key and headers;
+    `form` is what the record was read as.
     """
     letter = DeadLetter(
         stage=SOURCE,
@@ -75,6 +78,7 @@ def dead_letter(record: Record, rejection: Rejection, topic: str, intake: Intake
         value=record.value,
         headers=record.headers,
         timestamp_ms=record.timestamp_ms,
+        index=record.number,
     )
     if intake is None or not intake.withholds:
         return letter
@@ -82,7 +86,7 @@ def dead_letter(record: Record, rejection: Rejection, topic: str, intake: Intake
         letter,
         key=None,
         # What is too large, or what a process has died of, is not looked into.
-        value=None if rejection.rule in (OVERSIZED, CRASH) else intake.letter(record),
+        value=None if rejection.rule in (OVERSIZED, CRASH) else intake.letter(record, form),
         headers=[(name, value) for name, value in record.headers if name == TRACE],
         withheld=True,
         value_bytes=len(record.value or b""),
@@ -121,6 +125,7 @@ def letter_message(stored: StoredLetter, room: int, original: bytes | None = Non
         trace_id=stored.trace_id,
         original=beside if len(value) + len(beside) <= room else b"",
         withheld=letter.withheld,
+        index=letter.index,
     )
 
 

@@ -13,6 +13,7 @@ from functools import partial
 from typing import TypeVar
 
 from headrace.ingestion.v1 import ingestion_service_pb2 as pb
+from headrace_data.formats.json_lines import line_of
 from headrace_runtime.errors import Unavailable
 from headrace_runtime.kafka import Fenced
 from headrace_runtime.poison.trials import Trial
@@ -169,6 +170,8 @@ def _original(log: DeadLetters, stored: StoredLetter, intake: Intake) -> Record 
     if not needs_original(stored) or letter.topic in ("", PUSH_ACCEPTED.name) or letter.offset < 0:
         return None
     sent = log.sent(letter.topic, letter.partition, letter.offset)
+    if sent is not None and intake.pipeline.stream.has_lines:
+        sent = sent._replace(value=line_of(sent.value, letter.index))
     return sent if is_original(sent, stored, intake) else None
 
 

@@ -11,6 +11,7 @@ from headrace_runtime.record_topics import RECORD_TOPICS, record_topics
 from headrace_runtime.services import PIPELINE_GROUPS
 from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.topics import REGISTRY_LOG
+from kafka.errors import KafkaError
 
 from headrace_model_registry.core.queries import Lag
 
@@ -37,6 +38,14 @@ class KafkaTopics:
         """Return the number of partitions; 0 when the topic does not exist."""
         with self._admin() as admin:
             return admin.partitions_of(topic)
+
+    def max_message_bytes(self, topic: str) -> int:
+        """Return the largest message that a topic takes; 0 without it, or the operation DescribeConfigs on it."""
+        with self._admin() as admin:
+            try:
+                return int(admin.topic_config(topic).get("max.message.bytes", 0))
+            except (KafkaError, KeyError):
+                return 0
 
     def create(self, topic: str) -> None:
         """Create a producers' topic unless it exists."""

@@ -36,6 +36,8 @@ class Applied:
 
     applied: PipelineApplied
     changed: bool
+    max_message_bytes: int = 0
+    """Largest message that the producers' topic takes; 0 where that is not to be known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,7 @@ class Registry:
         changed = self._state.catalogue.pipelines.get(pipeline.name) != wanted
         if changed and not dry_run:
             self._writer.write(wanted, until_s)
-        return Applied(wanted, changed=changed)
+        return Applied(wanted, changed=changed, max_message_bytes=self._topics.max_message_bytes(pipeline.stream.topic))
 
     def delete_pipeline(self, pipeline: str, purge: bool, until_s: float | None = None) -> Deleted:
         """Delete a pipeline and withdraw its releases; with `purge` its record topics and consumer groups too.

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from google.protobuf.message import Message
 from headrace.events.v1 import artifact_pb2, dataset_pb2, record_pb2, segment_pb2
-from headrace_data.batches import OFFSET, PARTITION, TIME, evolved, from_ipc, lineage, require_columns, to_ipc
+from headrace_data.batches import INDEX, OFFSET, PARTITION, TIME, evolved, from_ipc, lineage, require_columns, to_ipc
 from headrace_data.cleaning import DUPLICATES, Cleaned, broken, duplicate_in_stream, squared_fields
 from headrace_data.forgotten import FORGOTTEN, NOTHING_FORGOTTEN, Suppression
 from headrace_data.forgotten import rejection as forgotten
@@ -147,6 +147,7 @@ def dead_letter(rows: pa.RecordBatch, rejection: Rejection, pipeline: Pipeline, 
         key=str(row[key.name]).encode() if key else None,
         value=json.dumps(values, separators=(",", ":")).encode(),
         timestamp_ms=round(seconds * 1_000),
+        index=row[INDEX],
         # The row has other values in its personal fields than what was sent: that alone can be replayed.
         withheld=pipeline.stream.personal is not None or rejection.rule == FORGOTTEN,
     )

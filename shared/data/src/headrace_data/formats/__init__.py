@@ -12,6 +12,7 @@ from typing import Any, Final
 from headrace_data.formats.avro import compile_avro
 from headrace_data.formats.csv_rows import CsvDecoder
 from headrace_data.formats.decoding import Decoded, Decoder, Undecodable
+from headrace_data.formats.json_lines import LinesDecoder
 from headrace_data.formats.json_objects import JsonDecoder
 from headrace_data.formats.json_schema import JsonSchemaDecoder
 from headrace_data.formats.protobuf import compile_framed, compile_protobuf
@@ -34,6 +35,11 @@ class Names:
     """Those that are texts, whatever they look like."""
 
 
+def _json(told: Told, names: Names, _: Schemas | None) -> Decoder:
+    decoder = JsonDecoder(names.all)
+    return LinesDecoder(decoder) if told.get("lines") else decoder
+
+
 def _csv(told: Told, names: Names, _: Schemas | None) -> Decoder:
     return CsvDecoder(told.get("columns") or names.all, names.texts, told["delimiter"], told["quote"])
 
@@ -52,7 +58,7 @@ def _protobuf(told: Told, _: Names, schemas: Schemas | None) -> Decoder:
 
 
 FORMATS: Final[Mapping[str, Callable[[Told, Names, Schemas | None], Decoder]]] = {
-    "json": lambda _told, names, _: JsonDecoder(names.all),
+    "json": _json,
     "json-schema": lambda _told, names, _: JsonSchemaDecoder(names.all),
     "csv": _csv,
     "avro": _avro,

@@ -35,6 +35,17 @@ Envelope = Literal["debezium", "cloudevents"]
 SchemaText = Annotated[str, pydantic.Field(min_length=1, max_length=512 * 1024)]
 
 
+class JsonFormat(Section):
+    """JSON objects."""
+
+    kind: Literal["json"] = pydantic.Field(description="JSON.")
+    lines: bool = pydantic.Field(
+        default=False,
+        description="Whether a message has many records, an object on each line. Each is checked, rejected and "
+        "replayed by itself; a message has at most 10,000.",
+    )
+
+
 class CsvFormat(Section):
     """One row of CSV for each message, without a header."""
 
@@ -137,6 +148,7 @@ class ProtobufFormat(Section):
 
 
 _SECTIONS: Final[Mapping[str, type[Section]]] = {
+    "json": JsonFormat,
     "csv": CsvFormat,
     "text": TextFormat,
     "avro": AvroFormat,
@@ -154,6 +166,7 @@ def _form(value: object) -> str | None:
 
 Format = Annotated[
     Annotated[FormatWord, pydantic.Tag("a word")]
+    | Annotated[JsonFormat, pydantic.Tag("json")]
     | Annotated[CsvFormat, pydantic.Tag("csv")]
     | Annotated[TextFormat, pydantic.Tag("text")]
     | Annotated[AvroFormat, pydantic.Tag("avro")]

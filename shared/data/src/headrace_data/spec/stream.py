@@ -86,7 +86,7 @@ class Stream(Section):
         default="json",
         description="How a record is encoded. json: one object. json-schema: the same, behind the five bytes of a "
         "schema registry's serialisers. csv: one row, without a header. text: one text, `value`. More is told of these "
-        "as {kind: csv, delimiter: ;}; avro and protobuf need a schema or a registry of schemas.",
+        "as {kind: csv, delimiter: ;} or {kind: json, lines: true}; avro and protobuf need a schema or a registry.",
     )
     envelope: Envelope | None = pydantic.Field(
         default=None,
@@ -146,6 +146,11 @@ class Stream(Section):
     def registry(self) -> SchemaRegistry | None:
         """Where the schemas are that its records name; None when they name none."""
         return getattr(self.format, "registry", None)
+
+    @property
+    def has_lines(self) -> bool:
+        """Whether a message has many records, one on each line."""
+        return bool(getattr(self.format, "lines", False))
 
     @property
     def format_told(self) -> dict[str, Any]:

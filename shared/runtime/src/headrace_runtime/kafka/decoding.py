@@ -199,7 +199,8 @@ def _records(data: bytes, starts: list[int], ends: list[int], batch: Any, topic:
         raise ValueError("a record that does not end where its length says")
     appended = repeat(batch.timestamp_type == APPEND_TIME)
     stamped = stamps.tolist()
-    fields = zip(repeat(topic), repeat(partition), offsets, keys, values, headers, stamped, appended, strict=False)
+    held = offsets, keys, values, headers, stamped, appended
+    fields = zip(repeat(topic), repeat(partition), *held, repeat(0), strict=False)
     # Record's own constructor is a Python function and too slow here.
     records: list[Record] = list(map(tuple.__new__, repeat(Record), fields))
     return records

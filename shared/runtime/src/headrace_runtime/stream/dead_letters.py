@@ -60,6 +60,8 @@ class DeadLetter:
     """Whether the value is only what may be told of a record with personal fields: neither its bytes nor its row."""
     value_bytes: int = 0
     """Size of the record's value where it is withheld; 0 where nobody knows."""
+    index: int = 0
+    """Which record of its message it is, from 0."""
 
     def holds(self, topic: str, partition: int, offset: int) -> bool:
         """Tell whether the letter stands for the record at a place."""
@@ -111,6 +113,8 @@ class DeadLetter:
             "dead-partition": str(self.partition),
             "dead-offset": str(self.offset),
         }
+        if self.index:
+            origin["dead-index"] = str(self.index)
         if self.end:
             origin["dead-end"] = str(self.end)
         if self.timestamp_ms > 0:
@@ -218,6 +222,7 @@ def _origin_of(told: Mapping[str, str]) -> dict[str, Any]:
         "topic": told.get("dead-topic", ""),
         "partition": _number(told.get("dead-partition"), -1, _INT32),
         "offset": _number(told.get("dead-offset"), -1, _INT64),
+        "index": _number(told.get("dead-index"), 0, _INT32),
         "end": _number(told.get("dead-end"), 0, _INT64),
         "timestamp_ms": _number(told.get("dead-time"), 0, _INT64),
         "replays": _number(told.get("dead-replays"), 0, _INT32),

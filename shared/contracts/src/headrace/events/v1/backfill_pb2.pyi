@@ -72,7 +72,7 @@ class BackfillFile(_message.Message):
     name: _builtins.str
     """What people call it, such as history.csv. Its rows are named after it. Never empty."""
     format: _builtins.str
-    """How rows are written: csv, jsonl or parquet. Never empty."""
+    """How rows are written: csv, jsonl, parquet or arrow. Never empty."""
     @_builtins.property
     def artifact(self) -> _artifact_pb2.Artifact:
         """Its bytes, in the object store."""

@@ -21,6 +21,26 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _RecordForm:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RecordFormEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RecordForm.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RECORD_FORM_UNSPECIFIED: _RecordForm.ValueType  # 0
+    """What producers send: as stream.format and stream.envelope of the pipeline say."""
+    RECORD_FORM_FILE_ROW: _RecordForm.ValueType  # 1
+    """Rows of a file, each as a JSON object before the SELECT, whatever the stream's format and envelope are."""
+
+class RecordForm(_RecordForm, metaclass=_RecordFormEnumTypeWrapper):
+    """RecordForm says what pushed records are read as."""
+
+RECORD_FORM_UNSPECIFIED: RecordForm.ValueType  # 0
+"""What producers send: as stream.format and stream.envelope of the pipeline say."""
+RECORD_FORM_FILE_ROW: RecordForm.ValueType  # 1
+"""Rows of a file, each as a JSON object before the SELECT, whatever the stream's format and envelope are."""
+Global___RecordForm: _TypeAlias = RecordForm  # noqa: Y015
+
 class _ReplayOutcome:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -62,10 +82,13 @@ class PushRequest(_message.Message):
     PIPELINE_FIELD_NUMBER: _builtins.int
     BATCH_ID_FIELD_NUMBER: _builtins.int
     RECORDS_FIELD_NUMBER: _builtins.int
+    FORM_FIELD_NUMBER: _builtins.int
     pipeline: _builtins.str
     """Name of the pipeline. Never empty."""
     batch_id: _builtins.str
     """The client's id of this batch: a repeat within 24 hours gets the first answer and writes nothing. Never empty."""
+    form: Global___RecordForm.ValueType
+    """What the records are read as. Unset for what producers send."""
     @_builtins.property
     def records(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """The records in the pipeline's stream format, such as one JSON object each. Never empty."""
@@ -76,10 +99,11 @@ class PushRequest(_message.Message):
         pipeline: _builtins.str = ...,
         batch_id: _builtins.str = ...,
         records: _abc.Iterable[_builtins.bytes] | None = ...,
+        form: Global___RecordForm.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "pipeline", b"pipeline", "records", b"records"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "form", b"form", "pipeline", b"pipeline", "records", b"records"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -128,7 +152,7 @@ class DeadLetterFilter(_message.Message):
     FIELD_FIELD_NUMBER: _builtins.int
     ID_FIELD_NUMBER: _builtins.int
     stage: _builtins.str
-    """The stage that rejected them: ingestion or preprocessing."""
+    """The stage that rejected them: ingestion, preprocessing, backfill, or file for pushed rows of files."""
     rule: _builtins.str
     """The rule that they broke, such as "json"."""
     field: _builtins.str
@@ -172,6 +196,7 @@ class DeadLetter(_message.Message):
     TRACE_ID_FIELD_NUMBER: _builtins.int
     ORIGINAL_FIELD_NUMBER: _builtins.int
     WITHHELD_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Its place in the dead-letter topic, as partition:offset. Never empty."""
     stage: _builtins.str
@@ -200,6 +225,8 @@ class DeadLetter(_message.Message):
     """The producer's own bytes when value is a row and they are still retained. Sent only when the filter names an id."""
     withheld: _builtins.bool
     """Whether the record has personal fields: key and value are then what may be told of it, and original is empty."""
+    index: _builtins.int
+    """Which record of its message or pushed batch it is, from 0."""
     @_builtins.property
     def reject_time(self) -> _timestamp_pb2.Timestamp:
         """When it was rejected."""
@@ -222,10 +249,11 @@ class DeadLetter(_message.Message):
         trace_id: _builtins.str = ...,
         original: _builtins.bytes = ...,
         withheld: _builtins.bool = ...,
+        index: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["reject_time", b"reject_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "id", b"id", "key", b"key", "offset", b"offset", "original", b"original", "partition", b"partition", "reason", b"reason", "reject_time", b"reject_time", "replays", b"replays", "rule", b"rule", "stage", b"stage", "topic", b"topic", "trace_id", b"trace_id", "value", b"value", "withheld", b"withheld"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "id", b"id", "index", b"index", "key", b"key", "offset", b"offset", "original", b"original", "partition", b"partition", "reason", b"reason", "reject_time", b"reject_time", "replays", b"replays", "rule", b"rule", "stage", b"stage", "topic", b"topic", "trace_id", b"trace_id", "value", b"value", "withheld", b"withheld"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -58,6 +58,7 @@ class IngestionServiceServicer:
 
     def Push(self, request, context):
         """Checks the records and writes those that pass, exactly once per batch id. Answers after the write is committed.
+        RESOURCE_EXHAUSTED with grpc-retry-pushback-ms asks to send the batch again after that time: too much waits.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -34,7 +34,9 @@ class IngestionServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> IngestionServiceAsyncStub: ...
     Push: _grpc.UnaryUnaryMultiCallable[_ingestion_service_pb2.PushRequest, _ingestion_service_pb2.PushResponse]
-    """Checks the records and writes those that pass, exactly once per batch id. Answers after the write is committed."""
+    """Checks the records and writes those that pass, exactly once per batch id. Answers after the write is committed.
+    RESOURCE_EXHAUSTED with grpc-retry-pushback-ms asks to send the batch again after that time: too much waits.
+    """
     ListDeadLetters: _grpc.UnaryStreamMultiCallable[_ingestion_service_pb2.ListDeadLettersRequest, _ingestion_service_pb2.ListDeadLettersResponse]
     """Streams dead letters, oldest first within each partition."""
     ReplayDeadLetters: _grpc.UnaryStreamMultiCallable[_ingestion_service_pb2.ReplayDeadLettersRequest, _ingestion_service_pb2.ReplayDeadLettersResponse]
@@ -46,7 +48,9 @@ class IngestionServiceAsyncStub(IngestionServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Push: _aio.UnaryUnaryMultiCallable[_ingestion_service_pb2.PushRequest, _ingestion_service_pb2.PushResponse]  # type: ignore[assignment]
-    """Checks the records and writes those that pass, exactly once per batch id. Answers after the write is committed."""
+    """Checks the records and writes those that pass, exactly once per batch id. Answers after the write is committed.
+    RESOURCE_EXHAUSTED with grpc-retry-pushback-ms asks to send the batch again after that time: too much waits.
+    """
     ListDeadLetters: _aio.UnaryStreamMultiCallable[_ingestion_service_pb2.ListDeadLettersRequest, _ingestion_service_pb2.ListDeadLettersResponse]  # type: ignore[assignment]
     """Streams dead letters, oldest first within each partition."""
     ReplayDeadLetters: _aio.UnaryStreamMultiCallable[_ingestion_service_pb2.ReplayDeadLettersRequest, _ingestion_service_pb2.ReplayDeadLettersResponse]  # type: ignore[assignment]
@@ -61,7 +65,9 @@ class IngestionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ingestion_service_pb2.PushRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ingestion_service_pb2.PushResponse, _abc.Awaitable[_ingestion_service_pb2.PushResponse]]:
-        """Checks the records and writes those that pass, exactly once per batch id. Answers after the write is committed."""
+        """Checks the records and writes those that pass, exactly once per batch id. Answers after the write is committed.
+        RESOURCE_EXHAUSTED with grpc-retry-pushback-ms asks to send the batch again after that time: too much waits.
+        """
 
     @_abc_1.abstractmethod
     def ListDeadLetters(

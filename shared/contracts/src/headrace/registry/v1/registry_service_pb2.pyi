@@ -171,8 +171,11 @@ class ApplyPipelineResponse(_message.Message):
 
     APPLIED_FIELD_NUMBER: _builtins.int
     CHANGED_FIELD_NUMBER: _builtins.int
+    MAX_MESSAGE_BYTES_FIELD_NUMBER: _builtins.int
     changed: _builtins.bool
     """Whether anything changed."""
+    max_message_bytes: _builtins.int
+    """Largest message that the producers' topic takes, in bytes; zero where the registry may not look at its settings."""
     @_builtins.property
     def applied(self) -> _pipeline_pb2.PipelineApplied:
         """The pipeline as it stands now."""
@@ -182,10 +185,11 @@ class ApplyPipelineResponse(_message.Message):
         *,
         applied: _pipeline_pb2.PipelineApplied | None = ...,
         changed: _builtins.bool = ...,
+        max_message_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "changed", b"changed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "changed", b"changed", "max_message_bytes", b"max_message_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,56 @@
+"""Files of rows on this machine: opened in their encoding, and looked at before anything is done with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from headrace_data.errors import FileInvalid
+from headrace_data.file_texts import digest_of, recoded, require_encoding
+
+from headrace_client.errors import InputInvalid
+
+if TYPE_CHECKING:
+    from headrace_data.file_samples import Sample
+
+_TEXTS = ("csv",)
+"""Formats that are texts as a whole: of JSON Lines one line may be broken, and is refused alone."""
+
+
+@contextmanager
+def opened(path: Path, encoding: str = "") -> Iterator[tuple[BinaryIO, BinaryIO]]:
+    """Yield a file twice: its rows in UTF-8, and the file itself, whose place shows how far they are read.
+
+    `encoding` is what it is written in, UTF-8 where that is empty. Whatever is wrong with the file becomes
+    InputInvalid with its name.
+    """
+    try:
+        if encoding:
+            require_encoding(encoding)
+        with path.open("rb") as file:
+            yield recoded(file, encoding) if encoding else file, file
+    except (FileInvalid, UnicodeDecodeError) as error:
+        raise InputInvalid(f"{path.name}: {error}") from error
+    except OSError as error:
+        raise InputInvalid(f"{path.name} cannot be read: {error.strerror or error}") from error
+
+
+def digest(path: Path, file_format: str, encoding: str = "") -> str:
+    """Return the SHA-256 of a file in hexadecimal digits. Raises InputInvalid, for one that is not in UTF-8 too."""
+    with opened(path) as (file, _):
+        return digest_of(file, is_text=file_format in _TEXTS and not encoding)
+
+
+def sample(path: Path, file_format: str, encoding: str, count: int) -> Sample:
+    """Return some rows of a file. Raises InputInvalid."""
+    from headrace_data.file_samples import sample_of
+
+    try:
+        with opened(path, encoding) as (rows, _):
+            return sample_of(rows, file_format, count)
+    except InputInvalid:
+        # Where it is the encoding, this says so better.
+        digest(path, file_format, encoding)
+        raise

@@ -1,0 +1,100 @@
+"""Files that people have: their texts, and the rows that a pipeline is drafted from."""
+
+import io
+import json
+from collections.abc import Callable
+
+import pyarrow as pa
+import pytest
+from headrace_data.errors import FileInvalid
+from headrace_data.file_samples import sample_of
+from headrace_data.file_texts import digest_of, recoded, require_encoding
+from headrace_data.files import rows_of_file
+from headrace_data.spec import Stream
+
+FIELDS = [{"name": "n", "type": "float64", "role": "feature"}, {"name": "city", "type": "string", "role": "label"}]
+STREAM = Stream.model_validate_json(json.dumps({"topic": "t", "schema": FIELDS}))
+
+
+def arrow(make: Callable[..., pa.ipc.RecordBatchStreamWriter], table: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    with make(sink, table.schema) as writer:
+        writer.write_table(table, 3)
+    return sink.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("text", "delimiter", "columns", "first"),
+    [
+        ("a,b\r\n1,x\r\n", ",", ["a", "b"], {"a": 1, "b": "x"}),
+        ("sep=|\na|b\n1|\n", "|", ["a", "b"], {"a": 1, "b": None}),
+        ('\ufeff"a";"b, c"\n"1,5";"x;y"\n2;z\n', ";", ["a", "b, c"], {"a": "1,5", "b, c": "x;y"}),
+        ("a\tb\n007\tTRUE\n008\tfalse\n", "\t", ["a", "b"], {"a": "007", "b": True}),
+        (",a\n0,[1,2]\n".replace("[1,2]", '"[1,2]"'), ",", ["column 1", "a"], {"a": [1, 2]}),
+        ("a\n1\n2\n", ",", ["a"], {"a": 1}),
+    ],
+)
+def test_cells_of_a_column_are_numbers_where_all_are(
+    text: str, delimiter: str, columns: list[str], first: dict[str, object]
+) -> None:
+    sample = sample_of(io.BytesIO(text.encode()), "csv", 10)
+    assert (sample.delimiter, list(sample.columns), sample.records[0]) == (delimiter, columns, first)
+    assert (sample.whole, sample.seen) == (True, len(sample.records))
+
+
+def test_a_sample_is_of_the_whole_file_and_the_same_each_time() -> None:
+    text = "n,city\n" + "".join(f"{number},c{number // 1000}\n" for number in range(2000)) + "1,2,3\n"
+    samples = [sample_of(io.BytesIO(text.encode()), "csv", 2001 if whole else 100) for whole in (True, False, False)]
+    whole, part, again = samples
+    assert (whole.whole, whole.seen, len(whole.records), whole.odd) == (True, 2001, 2000, 1)
+    numbers = [record["n"] for record in part.records]
+    assert (part.whole, numbers) == (False, sorted(numbers))
+    assert numbers == [record["n"] for record in again.records]
+    assert 30 < sum(number < 1000 for number in numbers) < 70
+    assert part.as_sent(STREAM)[:1] == [b'{"n":%d,"city":"c%d"}' % (numbers[0], numbers[0] // 1000)]
+
+
+@pytest.mark.parametrize("make", [pa.ipc.new_file, pa.ipc.new_stream])
+def test_arrow_is_read_as_a_file_and_as_a_stream(make: Callable[..., pa.ipc.RecordBatchStreamWriter]) -> None:
+    table = pa.table({"n": [1.5, None, 2.5, 3.5], "city": ["a", "b", "c", "d"], "raw": [b"x"] * 4})
+    data = arrow(make, table)
+    pieces = list(rows_of_file(io.BytesIO(data), "arrow", STREAM))
+    assert [number for piece in pieces for number in piece.numbers] == [0, 1, 2, 3]
+    assert pieces[0].values[1] == b'{"n":null,"city":"b"}'
+    sample = sample_of(io.BytesIO(data), "arrow", 10)
+    assert (len(sample.records), list(sample.left_out)) == (4, ["raw"])
+    lines = sample_of(io.BytesIO(b'{"n": 1}\n\n[1]\n'), "jsonl", 10)
+    assert (lines.records, lines.seen, lines.as_sent(STREAM)) == ([{"n": 1}], 2, [b'{"n": 1}', b"[1]"])
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"a,a\n1,2\n", "each column once, got 'a' more than once"),
+        (b"", "a header with the names of the columns, got none"),
+        (b"a,b\n", "expected rows, got none"),
+        (b'a,b\n1,"', "expected csv, got what cannot be read as that"),
+    ],
+)
+def test_what_is_no_table_is_told(data: bytes, reason: str) -> None:
+    with pytest.raises(FileInvalid, match=reason):
+        sample_of(io.BytesIO(data), "csv", 10)
+
+
+def test_texts_in_other_encodings_are_told_and_read() -> None:
+    text = "n;city\r\n1;a\r\n2;Köln, Umsatz in €\r\n"
+    for encoding, told in (
+        ("windows-1252", "got the byte 0xf6 in line 3. Spreadsheets write windows-1252, in which it says '2;Köln, Um"),
+        ("utf-16", "expected UTF-8, got utf-16: say --encoding utf-16"),
+    ):
+        data = text.encode(encoding)
+        with pytest.raises(FileInvalid, match=told.replace(".", r"\.")):
+            digest_of(io.BytesIO(data), is_text=True)
+        assert recoded(io.BytesIO(data), encoding).read() == text.encode()
+        rows = list(rows_of_file(recoded(io.BytesIO(data), encoding), "csv", STREAM))
+        assert rows[0].values[1] == '{"n":2,"city":"Köln, Umsatz in €"}'.encode()
+        assert digest_of(io.BytesIO(data)) == digest_of(io.BytesIO(data))
+    assert digest_of(io.BytesIO(text.encode()), is_text=True) == digest_of(io.BytesIO(text.encode()))
+    for name in ("no-such", "hex"):
+        with pytest.raises(FileInvalid, match="expected an encoding such as windows-1252"):
+            require_encoding(name)
