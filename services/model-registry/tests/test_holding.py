@@ -37,6 +37,9 @@ def failed(held, request_id="", reason="it is held"):
 class Kept:
     """A topic of 3,000 records, and the rows of segments."""
 
+    def starting_with(self, beginning, first_ms, last_ms):
+        return {}
+
     def bounds_of(self, topic, partition):
         return (0, 3000)
 

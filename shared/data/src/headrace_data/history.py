@@ -188,12 +188,15 @@ def sketched(entry: Entry, sketch: Sketch, pipeline: Pipeline, store: BlobStore)
     return entry.model_copy(update={"sketch": stored, "sketched": preparation_of(pipeline)})
 
 
-def kept_sketch(entry: Entry, pipeline: Pipeline, store: BlobStore) -> Sketch | None:
-    """Return the sketch that was made of a segment under this pipeline, None when there is none."""
+def kept_sketch(entry: Entry, pipeline: Pipeline, store: BlobStore, *, spread: bool = True) -> Sketch | None:
+    """Return the sketch that was made of a segment under this pipeline, None when there is none.
+
+    How numbers are spread is read with it, unless nobody asks.
+    """
     if entry.sketch is None or entry.sketched != preparation_of(pipeline):
         return None
     try:
-        sketch = from_bytes(store.get(entry.sketch), pipeline)
+        sketch = from_bytes(store.get(entry.sketch), pipeline, spread=spread)
     except DatasetInvalid:
         return None  # it is made of the rows again
     # So is one of before classes were counted by split, where a number of them is asked for.

@@ -46,17 +46,20 @@ def to_bytes(sketch: Sketch) -> bytes:
     return file.getvalue()
 
 
-def from_bytes(data: bytes, pipeline: Pipeline) -> Sketch:
-    """Return the sketch of a file, of rows of this pipeline. Raises DatasetInvalid."""
+def from_bytes(data: bytes, pipeline: Pipeline, *, spread: bool = True) -> Sketch:
+    """Return the sketch of a file, of rows of this pipeline; without how numbers are spread unless that is wanted.
+
+    Raises DatasetInvalid.
+    """
     sketch = Sketch(pipeline)
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+            arrays = {name: file[name] for name in file.files if spread or not name.startswith(f"{_SPREAD}/")}
         plain = orjson.loads(arrays[_PLAIN].tobytes())
         _restore_values(sketch.labels, plain["labels"])
         if sketch.places is not None:
             sketch.places.settle(_moments(_PLACES, plain["places"], arrays))
-        sketch.spread = _spread(plain, arrays, pipeline)
+        sketch.spread = _spread(plain, arrays, pipeline) if spread else None
         for name, side in sketch.sides.items():
             _restore_side(f"{name}/", side, plain["sides"][name], arrays, sample_capacity(pipeline))
     except (ValueError, KeyError, TypeError, IndexError, OSError, EOFError, zipfile.BadZipFile) as error:

@@ -18,14 +18,14 @@ from headrace_data.sampling import Ranks, RowSample, ranks_of
 from headrace_data.spec import Field, Pipeline
 from headrace_data.tasks import TASKS
 
-MOST_ROWS: Final = 2048
+MOST_ROWS: Final = 1024
 """Rows that are kept, where they are not too wide."""
 FEWEST_ROWS: Final = 256
-MOST_VALUES: Final = 2**16
-"""How many values are kept of all fields together: 512 KiB of float64."""
-MOST_ELEMENTS: Final = 64
+MOST_VALUES: Final = 2**14
+"""How many values are kept of all fields together: 128 KiB of float64, which each window reads."""
+MOST_ELEMENTS: Final = 16
 """How many elements of a field with a shape are looked at: they are spread evenly over it."""
-MOST_COLUMNS: Final = 2048
+MOST_COLUMNS: Final = 1024
 """How many elements are looked at of all fields together; at least one of each."""
 
 

@@ -181,12 +181,12 @@ class Windows:
         if sketch is None:
             renewed = sketched(entry, self.sketch_of(rows), self.pipeline, self.store)
             self.renewed.append(renewed)
-            sketch = kept_sketch(renewed, self.pipeline, self.store) or self.sketch_of(rows)
+            sketch = kept_sketch(renewed, self.pipeline, self.store, spread=False) or self.sketch_of(rows)
         return Taken(manifest, rows), sketch
 
     def _kept_sketch(self, entry: Entry) -> Sketch | None:
         known = self.recall.sketch(entry.sketch) if entry.sketched == preparation_of(self.pipeline) else None
-        found = known or kept_sketch(entry, self.pipeline, self.store)
+        found = known or kept_sketch(entry, self.pipeline, self.store, spread=False)
         return self.recall.keep(entry.sketch, found) if found is not None and entry.sketch is not None else None
 
     def _part(self, entry: Entry, since: Bound) -> tuple[Taken, Sketch]:
