@@ -156,6 +156,7 @@ def test_versions_as_json(headrace, full, canned):
         "cpu_class": "avx2",
         "frontier": ["fp32"],
         "elsewhere": [],
+        "forgotten_keys": 0,
     }
 
 

@@ -133,6 +133,15 @@ class Home:
         return sorted(key for split in SPLITS for rows in reader.batches(split) for key in rows["caller"].to_pylist())
 
 
+def told(taken: TakenIn) -> forget_pb2.KeyForgotten:
+    """Return the fact that ends an order, whatever was looked at: that depends on what a killed one had kept."""
+    assert isinstance(taken.ended, forget_pb2.KeyForgotten)
+    found = forget_pb2.KeyForgotten()
+    found.CopyFrom(taken.ended)
+    found.ClearField("searched")
+    return found
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Home:
     return Home(tmp_path_factory.mktemp("store"), pipeline_of())
@@ -149,20 +158,19 @@ def test_no_value_of_a_key_is_left_and_every_dataset_that_had_it_reads(home: Hom
     segments = [entry.segment_id for entry in home.history.entries]
     assert sorted(home.found()) == sorted(TRACES)
     taken = home.forget()
-    told = taken.ended
-    assert isinstance(told, forget_pb2.KeyForgotten)
+    fact = told(taken)
 
     assert home.found() == []
     assert [home.dataset(frozen).dataset_id for frozen in home.frozen] == ids
     assert [home.callers(frozen) for frozen in home.frozen] == others
     assert [entry.segment_id for entry in taken.history.entries] == segments
     assert all(entry.sketch for entry in taken.history.entries)
-    assert {each.segment_id: each.rows for each in told.segments} == dict.fromkeys(segments, 4)
-    counts = {each.dataset_id: each.train + each.validation + each.test for each in told.datasets}
+    assert {each.segment_id: each.rows for each in fact.segments} == dict.fromkeys(segments, 4)
+    counts = {each.dataset_id: each.train + each.validation + each.test for each in fact.datasets}
     assert counts == {ids[0]: 4, ids[1]: 8, ids[2]: 12}
-    assert {each.kind for each in told.erased} == {"dataset", "part", "segment", "sketch"}
-    assert [each.topic for each in told.topics] == ["calls"]
-    assert not told.left
+    assert {each.kind for each in fact.erased} == {"dataset", "part", "segment", "sketch"}
+    assert [each.topic for each in fact.topics] == ["calls"]
+    assert not fact.left
     assert taken.rows == 12
     assert (taken.manifest, taken.history.prepared) == (None, home.history.prepared)
 
@@ -188,7 +196,6 @@ def test_whoever_is_killed_while_he_forgets_has_done_nothing_or_the_next_one_doe
     home = made.copied(tmp_path / "store")
     taken = home.forget()
     taken.done()
-    taken.ended.ClearField("searched")
     names, last = home.names(), home.beats
     # While it looks around, before the plan is there, behind it, in the midst of removing, and at its end.
     for beats in (2, last // 2, last - 60, last - 40, last - 20, last - 5):
@@ -197,14 +204,13 @@ def test_whoever_is_killed_while_he_forgets_has_done_nothing_or_the_next_one_doe
             home.forget(beats=beats)
         again = home.forget()
         again.done()
-        again.ended.ClearField("searched")
-        assert again.ended == taken.ended
+        assert told(again) == told(taken)
         assert again.history == taken.history
         assert home.names() == names
     # A plan of a request that was answered, by somebody who was killed then, goes with the next one.
     home.forget("nobody", request="before")
     (stale,) = home.names() - names
-    assert not home.forget("nobody").ended.segments
+    assert not told(home.forget("nobody")).segments
     assert stale not in home.names()
 
 
@@ -213,7 +219,7 @@ def test_a_second_key_leads_on_from_what_the_first_one_left(home: Home) -> None:
     assert home.history.prepared == RETRAIN != prepared_under(home.pipeline)
     taken = home.forget("caller-1", request="second")
 
-    assert [each.rows for each in taken.ended.segments] == [1]
+    assert [each.rows for each in told(taken).segments] == [1]
     assert [home.callers(frozen).count("caller-1") for frozen in home.frozen] == [0, 0, 0]
     assert len(home.callers(home.frozen[0])) == ROWS - 5
     assert len(taken.history.forgotten) == 2
@@ -227,8 +233,8 @@ def test_what_another_pipeline_has_as_well_stays_and_is_named(home: Home) -> Non
 
     assert len(home.callers(home.frozen[2])) == 3 * (ROWS - 4)
     assert len(other.callers(other.frozen[2])) == 3 * ROWS
-    assert len(taken.ended.left) == len({each for entry in taken.ended.left for each in [entry.split(":")[1]]}) > 0
-    assert all("another pipeline has the same rows" in reason for reason in taken.ended.left)
+    assert len(told(taken).left) == len({each for entry in told(taken).left for each in [entry.split(":")[1]]}) > 0
+    assert all("another pipeline has the same rows" in reason for reason in told(taken).left)
     other.forget()
     assert home.found() == []
 

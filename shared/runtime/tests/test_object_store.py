@@ -306,3 +306,20 @@ def test_a_file_of_other_bytes_is_not_left_behind(found: bytes, tmp_path: Path) 
 def test_a_file_that_is_nowhere_is_named(store: ObjectStore, tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="sha256:" + "0" * 64):
         store.get_file(Artifact("", "sha256:" + "0" * 64, 1), tmp_path / "back")
+
+
+def test_what_was_superseded_is_answered_with_what_stands_in_its_place(tmp_path: Path) -> None:
+    store = ObjectStore(str(tmp_path / "superseding"))
+    old, middle, new = (store.put(data) for data in (b"with", b"with less", b"without"))
+    store.supersede(old.digest, middle)
+    assert store.get(old) == b"with", "as long as it is there"
+    store.remove(f"sha256/{old.digest[7:9]}/{old.digest[7:]}", 2**53)
+    assert store.get(old) == b"with less"
+    store.supersede(middle.digest, new)
+    store.remove(f"sha256/{middle.digest[7:9]}/{middle.digest[7:]}", 2**53)
+    assert store.get(old) == store.get(middle) == b"without"
+    assert store.superseded() == {old.digest: middle, middle.digest: new}
+    assert store.successor(new.digest) is None
+    store.write(f"superseded/{old.digest[7:]}", b'{"digest": 1}')
+    with pytest.raises(Corrupt, match="expected the place of an artifact"):
+        store.get(old)

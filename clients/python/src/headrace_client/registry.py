@@ -82,10 +82,10 @@ class RegistryClient(ServiceClient):
         with _unsure("the key may be forgotten all the same; asking once more is safe"):
             return self._call(self._stub.ForgetKey, request).request_id
 
-    def forgotten(self, pipeline: str = "") -> list[messages.ForgottenKey]:
+    def forgotten(self, pipeline: str = "", *, as_of: datetime | None = None) -> list[messages.ForgottenKey]:
         """Return what was done about keys of one pipeline, or of all, oldest first."""
-        answer = self._call(self._stub.ListForgottenKeys, messages.ListForgottenKeysRequest(pipeline=pipeline))
-        return list(answer.keys)
+        request = messages.ListForgottenKeysRequest(pipeline=pipeline, as_of=_timestamp(as_of))
+        return list(self._call(self._stub.ListForgottenKeys, request).keys)
 
     def settle(self, pipeline: str, hold: Hold) -> str:
         """Ask for a held segment to be accepted or dropped, and return the request's id."""

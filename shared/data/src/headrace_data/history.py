@@ -176,6 +176,13 @@ def entry_of(manifest: SegmentManifest, stored: Blob, clock: str = "") -> Entry:
     )
 
 
+def renewed_entry(entry: Entry, manifest: SegmentManifest, stored: Blob) -> Entry:
+    """Return the entry of a segment that has lost rows, and is kept under another manifest; it has no sketch yet."""
+    new = entry_of(manifest, stored)
+    update = {"manifest": new.manifest, "first_time": new.first_time, "last_time": new.last_time}
+    return entry.model_copy(update={**update, "sketch": None, "sketched": ""})
+
+
 def keep(segment: Segment, pipeline: Pipeline, store: BlobStore) -> Entry:
     """Keep a segment's manifest and sketch, and return its entry."""
     entry = entry_of(segment.manifest, store.put(segment.manifest.to_json()), pipeline.stream.time or "")

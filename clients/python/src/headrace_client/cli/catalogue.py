@@ -99,8 +99,8 @@ def _list(registry: RegistryClient, kind: Kind, name: str, as_of: datetime | Non
         case Kind.VERSIONS:
             return [version_view(version) for version in registry.versions(name, as_of=as_of)]
         case Kind.FORGOTTEN:
-            versions = registry.versions()
-            return [proof(each, versions) for each in registry.forgotten(name)]
+            versions = registry.versions(as_of=as_of)
+            return [proof(each, versions) for each in registry.forgotten(name, as_of=as_of)]
         case Kind.DECISIONS:
             return [decision_view(decision) for decision in registry.decisions(name, as_of=as_of)]
         case Kind.EVALUATIONS:

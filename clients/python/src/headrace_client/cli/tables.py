@@ -120,7 +120,7 @@ def versions(found: list[View]) -> list[RenderableType]:
 
 def _forgotten(version: View) -> list[str]:
     """Return that a version has learned from what was forgotten since, if it has."""
-    if not (count := version["forgotten_keys"]):
+    if not (count := version.get("forgotten_keys", 0)):
         return []
     keys = "a key that was" if count == 1 else f"{count} keys that were"
     return [f"version {version['ordinal']} of {plain(version['model'])} has learned from {keys} forgotten since"]

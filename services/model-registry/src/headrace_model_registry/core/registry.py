@@ -194,9 +194,9 @@ class Registry:
         self._writer.write(request, until_s)
         return request.request_id
 
-    def list_forgotten(self, pipeline: str) -> list[ForgottenKey]:
+    def list_forgotten(self, pipeline: str, as_of: datetime | None = None) -> list[ForgottenKey]:
         """Return what was done about keys, oldest first; of all pipelines when `pipeline` is empty."""
-        known = self._state.catalogue.forgotten
+        known = self._state.as_of(as_of).forgotten
         return [each for each in known if pipeline in ("", each.forgotten.pipeline)]
 
     def rollback_model(self, model: str, ordinal: int, until_s: float | None = None) -> Release:

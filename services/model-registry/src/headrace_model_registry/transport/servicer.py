@@ -79,7 +79,8 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
         self, request: pb.ListForgottenKeysRequest, context: Any
     ) -> pb.ListForgottenKeysResponse:
         """List keys that were forgotten, oldest first."""
-        return listing(pb.ListForgottenKeysResponse(), self._registry.list_forgotten(request.pipeline))
+        found = await asyncio.to_thread(self._registry.list_forgotten, request.pipeline, moment_of(request))
+        return listing(pb.ListForgottenKeysResponse(), found)
 
     async def ListPipelines(self, request: pb.ListPipelinesRequest, context: Any) -> pb.ListPipelinesResponse:
         """List pipelines by name."""

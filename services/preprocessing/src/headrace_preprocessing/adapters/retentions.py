@@ -29,7 +29,12 @@ def retentions(settings: KafkaSettings, pipeline: Pipeline, written_s: float) ->
     Topics forget whole files of the log, so a record may stay for as long as such a file is written to.
     """
     with Admin(settings, _NAME) as admin:
-        return list(_told(admin, pipeline, written_s))
+        found = list(_told(admin, pipeline, written_s))
+    if pipeline.serve.cache != "off":
+        answers = ForgettingTopic(topic="Redis", holds="answers, under hashes of what was asked, which name no key")
+        _end(answers, written_s, round(pipeline.serve.cache_ttl * 1_000))
+        found.append(answers)
+    return found
 
 
 def _told(admin: Admin, pipeline: Pipeline, written_s: float) -> Iterator[ForgettingTopic]:
@@ -60,8 +65,12 @@ def _tell(found: ForgettingTopic, admin: Admin, written_s: float) -> None:
     if kept_ms < 0:
         found.remark = _FOR_EVER
         return
-    until = timedelta(seconds=written_s, milliseconds=kept_ms + max(0, _number(config, "segment.ms")))
+    _end(found, written_s, kept_ms + max(0, _number(config, "segment.ms")))
+
+
+def _end(found: ForgettingTopic, written_s: float, kept_ms: int) -> None:
     try:
+        until = timedelta(seconds=written_s, milliseconds=kept_ms)
         found.end_time.FromDatetime(datetime(1970, 1, 1, tzinfo=UTC) + until)
     except (OverflowError, ValueError):
         found.remark = _FOR_EVER

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +29,8 @@ from headrace_data.windows import fitted_anew
 from headrace_runtime.object_store import Artifact
 
 from headrace_preprocessing.transport.store_search import Stored
+
+_DIGEST: Final = re.compile(rb"sha256:[0-9a-f]{64}")
 
 Mask = npt.NDArray[np.bool_]
 
@@ -158,22 +162,26 @@ class Erasure:
         found += [("sketch", digest) for digest in sorted(sketches)]
         found += [("part", digest) for digest in self._erased]
         found += [("file", digest) for digest in sorted(files)]
-        found += [("part", digest) for digest in self._unnamed(named, suppression)]
+        found += [("part", digest) for digest in self._unnamed(named, history, suppression)]
         shared = [(kind, digest) for kind, digest in found if digest in self.stored.strangers]
         self._left += [
             f"{kind} {digest}: another pipeline has the same rows: forget the key there, too" for kind, digest in shared
         ]
         return [each for each in found if each not in shared]
 
-    def _unnamed(self, named: Mapping[str, Part], suppression: Suppression) -> list[str]:
+    def _unnamed(self, named: Mapping[str, Part], history: History, suppression: Suppression) -> list[str]:
         """Return the files with rows of the key that no manifest names: nobody collected them yet."""
-        found = list[str]()
+        found, waiting = list[str](), _digests_in(history)
         for digest, file in self.stored.files.items():
             if digest in named or digest in self.stored.strangers:
                 continue
             self.beat()
             keys = self._keys(Artifact(file.name, digest, file.size_bytes))
-            if keys is not None and suppression.among(keys).any():
+            if keys is None or not suppression.among(keys).any():
+                continue
+            if digest in waiting:
+                self._left.append(f"file {digest}: its rows wait to become a segment, which will not have them")
+            else:
                 found.append(digest)
         return found
 
@@ -181,3 +189,8 @@ class Erasure:
         erased = self._erased.get(digest)
         replacement = superseded[digest].digest if digest in superseded else erased.digest if erased else ""
         return forget_pb2.ErasedObject(kind=kind, digest=digest, replacement=replacement)
+
+
+def _digests_in(history: History) -> set[str]:
+    """Return the digest of everything that a history names itself, whatever it is of."""
+    return {digest.decode() for digest in _DIGEST.findall(history.to_json())}

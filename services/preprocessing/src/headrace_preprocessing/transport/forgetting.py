@@ -17,8 +17,9 @@ from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
 from headrace.events.v1 import dataset_pb2, forget_pb2
 from headrace_data.errors import DataError, ManifestInvalid
 from headrace_data.forgotten import Forgotten, known, secrets_folder
-from headrace_data.history import RETRAIN, History, entry_of
+from headrace_data.history import RETRAIN, History, renewed_entry
 from headrace_data.manifest import SegmentManifest
+from headrace_data.parts import Blob
 from headrace_data.spec import Pipeline, parse_canonical
 from headrace_data.windows import Windows
 from headrace_runtime.errors import Corrupt, InvalidInput, NotFound
@@ -91,37 +92,44 @@ class Forgetting:
         return None if data is None else _from_bytes(data)
 
     def _carry_out(self, plan: Plan, beat: Callable[[], None]) -> None:
-        for digest, successor in plan.superseded.items():
-            self.store.supersede(digest, successor)
-            beat()
-        for digest, successor in self.store.superseded().items():
-            # So that whoever asks for one of before is led on once, however often it was superseded.
-            if successor.digest in plan.superseded:
-                self.store.supersede(digest, plan.superseded[successor.digest])
+        self._supersede(plan.superseded, beat)
         for digest in plan.gone:
             self.store.remove(name_of(digest), math.inf)
             beat()
 
+    def _supersede(self, successors: Mapping[str, Blob], beat: Callable[[], None]) -> None:
+        for digest, successor in successors.items():
+            self.store.supersede(digest, successor)
+            beat()
+        for digest, successor in self.store.superseded().items():
+            # So that whoever asks for one of before is led on once, however often it was superseded.
+            if successor.digest in successors:
+                self.store.supersede(digest, successors[successor.digest])
+
     def _renewed(self, history: History, key: Forgotten, beat: Callable[[], None], *, retrain: bool) -> History:
         """Return the history with the segments that are there now, and the key among those that are forgotten."""
-        entries = []
+        entries, before = [], history
         for entry in history.entries:
             if (successor := self.store.successor(entry.manifest.digest)) is None:
                 entries.append(entry)
                 continue
             manifest = SegmentManifest.from_json(self.store.get(successor))
-            renewed = entry_of(manifest, successor, entry.clock)
-            entries.append(renewed.model_copy(update={"source": entry.source}))
+            entries.append(renewed_entry(entry, manifest, successor))
         update: dict[str, object] = {"entries": tuple(entries), "forgotten": known(history.forgotten, key)}
         if retrain and history.prepared:
             update["prepared"] = RETRAIN
         history = history.model_copy(update=update)
         try:
-            return Windows(self.pipeline, Blobs(self.store), beat).sketched(history)
+            renewed = Windows(self.pipeline, Blobs(self.store), beat).sketched(history)
         except DataError as error:
             # Whoever needs the sketches makes them, or says what is wrong.
             logger.warning("segments of pipeline %s cannot be sketched: %s", self.pipeline.name, error)
             return history
+        # Of those that are gone, where both know the same of rows.
+        pairs = zip(before.entries, renewed.entries, strict=True)
+        changed = [(old.sketch, new.sketch) for old, new in pairs if old.sketched == new.sketched]
+        self._supersede({old.digest: new for old, new in changed if old and new and old.digest != new.digest}, beat)
+        return renewed
 
     def _forget_plans(self, but: str = "") -> None:
         """Take away the plans of requests that were answered."""
