@@ -32,6 +32,7 @@ from headrace_client.cli import (
     topic,
     trace,
     wait,
+    watch,
     where,
 )
 from headrace_client.cli.group import HeadraceGroup
@@ -78,6 +79,7 @@ app.command("get", rich_help_panel=MODELS)(catalogue.get)
 app.command("rollback", rich_help_panel=MODELS)(rollback.rollback)
 app.command("recalibrate", rich_help_panel=MODELS)(recalibrate.recalibrate)
 app.command("lineage", rich_help_panel=MODELS)(lineage.lineage)
+app.command("watch", rich_help_panel=MODELS)(watch.watch)
 app.command("where", rich_help_panel=MODELS)(where.where)
 app.command("predict", rich_help_panel=MODELS)(predict.predict)
 app.command("chat", rich_help_panel=MODELS)(chat.chat)
