@@ -35,7 +35,7 @@ down: ## Stop the platform
 	@test ! -x $(BIN)/headrace || $(BIN)/headrace down
 
 ##@ Develop
-.PHONY: test test-quick test-matrix test-cluster test-images test-families test-large test-lm test-upstream test-formats coverage lint proto docs chart bench bench-gpu bench-advice bench-compression bench-privacy chaos days siege release
+.PHONY: test test-quick test-matrix test-cluster test-images test-families test-large test-lm test-upstream test-formats coverage lint proto docs chart bench bench-gpu bench-advice bench-compression bench-privacy chaos days decisions siege release
 test: lint ## Check everything: lint, then every test
 	@$(BIN)/pytest --numprocesses $(WORKERS)
 
@@ -106,6 +106,9 @@ chaos: $(READY) ## Kill instances, change topics and fill the disk while records
 
 days: $(READY) ## Stream 90 days by event time, cut one segment a day and learn from the last 30 (DAYS, ROWS, WINDOW)
 	@$(BIN)/python tests/days/days.py $(if $(DAYS),--days $(DAYS)) $(if $(ROWS),--rows $(ROWS)) $(if $(WINDOW),--window $(WINDOW))
+
+decisions: $(READY) ## Cut a stream that stays as it is 200 times, and count for how many a version is trained (CUTS, ROWS, SEED)
+	@$(BIN)/python tests/decisions/stationary.py $(if $(CUTS),--cuts $(CUTS)) $(if $(ROWS),--rows $(ROWS)) $(if $(SEED),--seed $(SEED))
 
 siege: $(READY) ## Overload inference and attack it with hostile connections, on this machine only (SECONDS)
 	@$(BIN)/python tests/siege/siege.py $(if $(SECONDS),--seconds $(SECONDS))

@@ -16,10 +16,10 @@ import numpy.typing as npt
 import psutil  # type: ignore[import-untyped]
 import pytest
 from google.protobuf.message import Message
-from headrace.events.v1 import dataset_pb2, model_pb2, record_pb2, run_pb2
+from headrace.events.v1 import dataset_pb2, evaluation_pb2, model_pb2, record_pb2, run_pb2
 from headrace_client import InferenceClient, RegistryClient
 from headrace_client.errors import NotReady, Unreachable
-from headrace_client.stages import Goal
+from headrace_client.stages import Goal, Mark
 from headrace_client.waiting import wait_for
 from headrace_data.batches import from_ipc
 from headrace_data.dataset import DatasetReader
@@ -29,7 +29,8 @@ from headrace_runtime.record_topics import clean_topic, dead_topic, raw_topic
 from headrace_runtime.records import Record
 from headrace_runtime.telemetry.hold import Held, point
 from headrace_runtime.topics import REGISTRY_LOG, topic_of
-from kafka import KafkaConsumer, TopicPartition
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from sklearn.datasets import load_digits
 
 if TYPE_CHECKING:
     from headrace_local.launcher import Platform
@@ -230,6 +231,7 @@ def test_no_row_is_lost_or_doubled(story: Story, committed: Committed) -> None:
 @pytest.mark.parametrize(
     "kind",
     [
+        evaluation_pb2.TrainingDecided,
         run_pb2.TrainingRequested,
         model_pb2.ModelTrained,
         run_pb2.CompressionRequested,
@@ -280,6 +282,46 @@ def test_inference_killed_under_load_gives_the_same_answers_afterwards(story: St
     assert len(load.labels) == len(images)
     assert load.versions == {"1"}
     assert load.outages
+
+
+def test_an_evaluation_and_a_decision_are_made_once_and_a_quiet_stream_trains_nothing(
+    story: Story, committed: Committed, until: Until
+) -> None:
+    platform, killer = story.platform, story.killer
+    killer.arm("compressor", "step 1")
+    rows = _send_some_again(platform)
+    with RegistryClient(platform.addresses["registry"]) as registry:
+        first = registry.datasets(NAME)[-1].frozen.dataset_id
+        until("the rows are clean", lambda: next(registry.watch(NAME)).filling.rows == rows)
+        registry.freeze(NAME)
+        killer.held("compressor", "step 1")
+        killer.arm("model-registry", "commit")
+        killer.kill("compressor", "step 1")
+        killer.kill("model-registry", "commit")
+        progress = wait_for(registry, NAME, Goal.RELEASED, timeout_s=150, after=first)
+        decided = [each.decided for each in registry.decisions(NAME)]
+    (evaluated,) = facts(platform, committed, evaluation_pb2.ModelEvaluated)
+    assert (evaluated.attempt, evaluated.now.rows) == (2, rows)
+    assert len(facts(platform, committed, evaluation_pb2.EvaluationRequested)) == 1
+    assert decided == facts(platform, committed, evaluation_pb2.TrainingDecided)
+    assert [(each.cause, each.trained) for each in decided] == [("first", True), ("quiet", False)], decided[-1].reason
+    assert len(facts(platform, committed, run_pb2.TrainingRequested)) == 1
+    assert progress.stages[-1].mark is Mark.SKIPPED
+
+
+def _send_some_again(platform: Platform) -> int:
+    """Send every fourth digit under another name: rows as they were. Return how many."""
+    scans = load_digits()
+    values = [
+        {"id": f"again-{at}", "image": f"again-{at}", "pixels": scans.images[at].tolist(), "digit": int(digit)}
+        for at, digit in list(enumerate(scans.target))[::4]
+    ]
+    producer = KafkaProducer(bootstrap_servers=platform.bootstrap_servers)
+    for value in values:
+        producer.send(NAME, json.dumps(value).encode())
+    producer.flush()
+    producer.close()
+    return len(values)
 
 
 def _images(platform: Platform) -> Array:

@@ -1,5 +1,6 @@
 """A version that is served, scored on the rows of new segments: as they were, and as they were not."""
 
+import io
 import json
 from collections.abc import Callable
 from dataclasses import asdict
@@ -22,7 +23,7 @@ from headrace_data.spec import Pipeline, load_pipeline
 from headrace_data.windows import only_dataset
 from headrace_learning.large import whole
 from headrace_runtime.object_store import ObjectStore
-from headrace_runtime.runs.child import WorkRefused
+from headrace_runtime.runs.child import Reporter, WorkRefused
 from sklearn.datasets import load_digits
 
 _PIPELINE = """
@@ -85,7 +86,8 @@ class World:
         }
         spec = self.pipeline.canonical_json().decode()
         store = self.store.url
-        return evaluate({"store_url": store, "spec": spec, "version": self.version, "segment": told})
+        assignment = {"store_url": store, "spec": spec, "version": self.version, "segment": told}
+        return evaluate(assignment, Reporter(io.StringIO()))
 
 
 @pytest.fixture

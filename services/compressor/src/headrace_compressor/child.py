@@ -25,7 +25,7 @@ def work(assignment: Assignment, reporter: Reporter) -> dict[str, Any]:
     if "segment" in assignment:
         from headrace_compressor.transport.evaluations import evaluate
 
-        return evaluate(assignment)
+        return evaluate(assignment, reporter)
     from headrace_compressor.transport.assignments import measure
 
     return measure(assignment, reporter)

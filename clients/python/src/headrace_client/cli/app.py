@@ -37,6 +37,7 @@ from headrace_client.cli import (
     trace,
     verify,
     wait,
+    watch,
     where,
 )
 from headrace_client.cli.group import HeadraceGroup
@@ -86,6 +87,7 @@ app.command("get", rich_help_panel=MODELS)(catalogue.get)
 app.command("rollback", rich_help_panel=MODELS)(rollback.rollback)
 app.command("recalibrate", rich_help_panel=MODELS)(recalibrate.recalibrate)
 app.command("lineage", rich_help_panel=MODELS)(lineage.lineage)
+app.command("watch", rich_help_panel=MODELS)(watch.watch)
 app.command("where", rich_help_panel=MODELS)(where.where)
 app.command("prove", rich_help_panel=MODELS)(prove.prove)
 app.command("verify", rich_help_panel=MODELS)(verify.verify)

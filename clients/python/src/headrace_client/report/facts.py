@@ -142,3 +142,7 @@ class VersionFacts:
     """The newest release of this version."""
     importance: Mapping[str, float] = field(default_factory=dict)
     """By how much the loss rises when a feature's values are given to other rows, the greatest first."""
+    evaluations: Sequence[View] = ()
+    """What versions of its pipeline scored on new rows while they were served, oldest first."""
+    decisions: Sequence[View] = ()
+    """Which datasets of its pipeline were trained on, oldest first."""

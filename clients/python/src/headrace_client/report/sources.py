@@ -18,6 +18,7 @@ from headrace_data.spec import REFERENCE_VARIANT
 from headrace_data.tasks import TASKS, Task, task_of, task_of_outputs
 from headrace_data.tasks.multilabel import LABELS
 
+from headrace_client.decision_views import decision_view, evaluated_view
 from headrace_client.errors import AnswerInvalid, ExtraMissing, NotFound, StoreFailed
 from headrace_client.registry import RegistryClient
 from headrace_client.report.facts import Answers, Array, DatasetFacts, Estimates, Tags, Texts, VersionFacts
@@ -118,6 +119,8 @@ def version_facts(registry: RegistryClient, version: messages.Version) -> Versio
         lineage.topic,
         release_view(release) if release else None,
         important,
+        [evaluated_view(one) for one in registry.evaluations(trained.pipeline)],
+        [decision_view(one) for one in registry.decisions(trained.pipeline)],
     )
 
 

@@ -12,6 +12,7 @@ from headrace_data.tasks import TASKS, TREES, Measure, Task, at_least, of_part, 
 
 from headrace_client.costs import cost_text, cpu_text
 from headrace_client.report import page
+from headrace_client.report.by_cut import by_cut_cards
 from headrace_client.report.charts import (
     histogram_chart,
     lines_chart,
@@ -36,6 +37,7 @@ _MOST_FEATURES: Final = 20
 _MOST_POINTS: Final = 1_500
 _MOST_TRIALS: Final = 50
 _SEARCHED: Final = "What was tried, and the least loss of each on the validation split; the test split chose nothing."
+_NEW_ROWS: Final = "What was served, scored on the rows of each cut before anything learned from them; the latest cuts."
 _TILES: Final = 3
 """Measures that have a tile."""
 _STATES: Final = {"released": "good", "refused": "bad"}
@@ -54,6 +56,7 @@ def version_page(facts: VersionFacts) -> str:
         ("Answers", _answers_lead(facts), _answers(facts)),
         ("Variants", "Smaller forms of the version: the best is fast, small and right.", variants),
         ("Gates", "What a variant must reach to be served, each measured against fp32.", _gates(facts)),
+        *([("New rows", _NEW_ROWS, by_cut_cards(facts.evaluations, facts.decisions))] if facts.evaluations else []),
         ("Lineage", "What led to this version, back to the producers' offsets.", _lineage(facts)),
     ]
     sections = [page.Section(title, lead, body) for title, lead, body in parts]
