@@ -215,9 +215,8 @@ class FakeRegistry(Answers):
 
     def ApplyPipeline(self, request: Any, context: Any) -> messages.ApplyPipelineResponse:  # noqa: N802
         self._seen(request, context)
-        return messages.ApplyPipelineResponse(
-            applied=self.pipelines[0], changed=self.changed, max_message_bytes=self.max_message_bytes
-        )
+        told = {"changed": self.changed, "max_message_bytes": self.max_message_bytes}
+        return messages.ApplyPipelineResponse(applied=self.pipelines[0], **told)
 
     def DeletePipeline(self, request: Any, context: Any) -> messages.DeletePipelineResponse:  # noqa: N802
         return self._seen(request, context, messages.DeletePipelineResponse(purged=request.purge))
