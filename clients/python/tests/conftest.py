@@ -201,7 +201,7 @@ class FakeRegistry(Answers):
     watches: int = 0
     refusal: tuple[grpc.StatusCode, str] | None = None
     changed: bool = True
-    max_message_bytes: int = 0
+    most: int = 0
     requests: list[Any] = field(default_factory=list)
     metadata: list[dict[str, str]] = field(default_factory=list)
     address: str = ""
@@ -215,8 +215,9 @@ class FakeRegistry(Answers):
 
     def ApplyPipeline(self, request: Any, context: Any) -> messages.ApplyPipelineResponse:  # noqa: N802
         self._seen(request, context)
-        told = {"changed": self.changed, "max_message_bytes": self.max_message_bytes}
-        return messages.ApplyPipelineResponse(applied=self.pipelines[0], **told)
+        return messages.ApplyPipelineResponse(
+            applied=self.pipelines[0], changed=self.changed, max_message_bytes=self.most
+        )
 
     def DeletePipeline(self, request: Any, context: Any) -> messages.DeletePipelineResponse:  # noqa: N802
         return self._seen(request, context, messages.DeletePipelineResponse(purged=request.purge))
