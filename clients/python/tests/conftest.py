@@ -214,10 +214,8 @@ class FakeRegistry(Answers):
         return answer
 
     def ApplyPipeline(self, request: Any, context: Any) -> messages.ApplyPipelineResponse:  # noqa: N802
-        self._seen(request, context)
-        return messages.ApplyPipelineResponse(
-            applied=self.pipelines[0], changed=self.changed, max_message_bytes=self.most
-        )
+        told = {"changed": self.changed, "max_message_bytes": self.most}
+        return self._seen(request, context, messages.ApplyPipelineResponse(applied=self.pipelines[0], **told))
 
     def DeletePipeline(self, request: Any, context: Any) -> messages.DeletePipelineResponse:  # noqa: N802
         return self._seen(request, context, messages.DeletePipelineResponse(purged=request.purge))
