@@ -203,7 +203,7 @@ class FakeRegistry(Answers):
     watches: int = 0
     refusal: tuple[grpc.StatusCode, str] | None = None
     changed: bool = True
-    max_message_bytes: int = 0
+    most: int = 0
     requests: list[Any] = field(default_factory=list)
     metadata: list[dict[str, str]] = field(default_factory=list)
     address: str = ""
@@ -216,10 +216,8 @@ class FakeRegistry(Answers):
         return answer
 
     def ApplyPipeline(self, request: Any, context: Any) -> messages.ApplyPipelineResponse:  # noqa: N802
-        self._seen(request, context)
-        return messages.ApplyPipelineResponse(
-            applied=self.pipelines[0], changed=self.changed, max_message_bytes=self.max_message_bytes
-        )
+        told = {"changed": self.changed, "max_message_bytes": self.most}
+        return self._seen(request, context, messages.ApplyPipelineResponse(applied=self.pipelines[0], **told))
 
     def DeletePipeline(self, request: Any, context: Any) -> messages.DeletePipelineResponse:  # noqa: N802
         return self._seen(request, context, messages.DeletePipelineResponse(purged=request.purge))

@@ -395,10 +395,3 @@ def test_faults_are_counted_as_the_pipeline_will_count_them(
     draft = draft_pipeline("topic", values)
     checked = RecordChecker(load_pipeline(draft.text).stream).check(values, [0] * len(values), range(len(values)))
     assert sum(draft.rejected.values()) == len(checked.rejected)
-
-
-def test_messages_with_many_records_are_drafted_as_lines() -> None:
-    values = [b"\n".join(encoded(PENGUINS[start : start + 5])) for start in range(0, 100, 5)]  # type: ignore[arg-type]
-    draft = draft_pipeline("penguins", [*values, b"{"])
-    assert (draft.rejected, draft.records) == ({"json": 1}, 101)
-    assert load_pipeline(draft.text).stream.has_lines

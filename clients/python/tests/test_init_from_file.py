@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from headrace_client.drafting import draft_pipeline
 from headrace_data.spec import load_pipeline
 
 HEADER = "Kunden-Nr;Ort;Alter;Umsatz (€);Bemerkung;Gekündigt"
@@ -68,3 +69,11 @@ def test_lines_are_drafted_as_records_of_a_topic_are(headrace, tmp_path, suffix)
     assert drafted.exit_code == 0, drafted.stderr
     pipeline = load_pipeline(drafted.stdout)
     assert (pipeline.stream.format, "a.b AS b" in (pipeline.stream.select or "")) == ("json", True)
+
+
+def test_messages_with_many_records_are_drafted_as_lines() -> None:
+    lines = [json.dumps({"id": f"m{n}", "x": n, "kind": "xy"[n % 2]}).encode() for n in range(100)]
+    values = [b"\n".join(lines[start : start + 5]) for start in range(0, 100, 5)]
+    draft = draft_pipeline("penguins", [*values, b"{"])
+    assert (draft.rejected, draft.records) == ({"json": 1}, 101)
+    assert load_pipeline(draft.text).stream.has_lines

@@ -77,3 +77,23 @@ def test_without_a_registry_rows_are_inputs(headrace, inference):
     inference.inputs = [("w", "FP32", [-1, 1]), ("h", "FP32", [-1, 1])]
     assert headrace("predict", "digits", stdin=lines({"w": 1, "h": 2})).exit_code == 0
     assert sent(inference) == [[1.0, 2.0]]
+
+
+@pytest.mark.usefixtures("_selecting")
+def test_a_sheet_is_predicted_as_it_was_learned_from(headrace, registry, inference, tmp_path):
+    document = json.loads(json.dumps(DOCUMENT).replace("size.w", "'w,h'").replace("'w,h'", '\\"Breite (m)\\"'))
+    document["stream"]["select"] = document["stream"]["select"].replace("size.h", "H")
+    spec = load_pipeline(json.dumps(document))
+    registry.pipelines[1].spec.json = spec.canonical_json()
+    sheet = tmp_path / "sheet.csv"
+    sheet.write_text("\ufeffBreite (m);H;more\r\n1,5;2;x\r\n2,5;4;y\r\n")
+    result = headrace("predict", "digits", str(sheet))
+    assert result.exit_code == 0, result.output
+    assert sent(inference) == [[1.5, 2.0], [2.5, 4.0]]
+    inputs = tmp_path / "inputs.csv"
+    inputs.write_text("w,h\n3.5,6\n1,2,3\n")
+    broken = headrace("predict", "digits", str(inputs), "--inputs")
+    assert (broken.exit_code, "inputs.csv: row 2: expected 2 columns, got 3" in broken.stderr) == (1, True)
+    inputs.write_text("w,h\n3.5,6\n")
+    assert headrace("predict", "digits", str(inputs), "--inputs").exit_code == 0
+    assert sent(inference)[2:] == [[3.5, 6.0]]

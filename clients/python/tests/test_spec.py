@@ -101,7 +101,7 @@ def test_apply(headrace, registry, write):
 
 
 def test_apply_tells_of_a_topic_that_takes_no_large_records(headrace, registry, write):
-    for registry.max_message_bytes, is_told in ((4096, True), (1_048_588, False), (0, False)):
+    for registry.most, is_told in ((4096, True), (1_048_588, False), (0, False)):
         told = "topic 'scans' takes messages of at most 4,096 bytes (max.message.bytes)"
         assert (told in headrace("apply", write(GOOD)).stderr.replace("\n", " ")) is is_told
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
+import orjson
 from headrace_data.errors import FileInvalid
 from headrace_data.file_texts import digest_of, recoded, require_encoding
 
@@ -41,6 +42,22 @@ def digest(path: Path, file_format: str, encoding: str = "") -> str:
     """Return the SHA-256 of a file in hexadecimal digits. Raises InputInvalid, for one that is not in UTF-8 too."""
     with opened(path) as (file, _):
         return digest_of(file, is_text=file_format in _TEXTS and not encoding)
+
+
+def table(path: Path, file_format: str, texts: Mapping[str, bool], encoding: str = "") -> list[dict[str, Any]]:
+    """Return the rows of a file, with those columns of it that are told here: whether each holds texts.
+
+    Raises InputInvalid.
+    """
+    from headrace_data.files import Wanted, rows_of
+
+    found: list[dict[str, Any]] = []
+    with opened(path, encoding) as (rows, _):
+        for piece in rows_of(rows, file_format, Wanted(texts, ())):
+            for at, fault in piece.faults.items():
+                raise InputInvalid(f"{path.name}: row {piece.numbers[at] + 1}: {fault}")
+            found += [orjson.loads(value or b"null") for value in piece.values]
+    return found
 
 
 def sample(path: Path, file_format: str, encoding: str, count: int) -> Sample:

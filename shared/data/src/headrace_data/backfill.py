@@ -111,7 +111,6 @@ class Backfill:
         self._beat = beat
         self._has_names = stream.format_kind == "json" and stream.select is None and stream.envelope is None
         """Whether records have the values of fields under the names of these."""
-        self._has_lines = stream.has_lines
         self._checker = RecordChecker(stream, keys, schemas)
         self._suppression = suppression
         self._seen = SeenKeys(pipeline.prepare.clean.remembered or 1)
@@ -163,7 +162,7 @@ class Backfill:
         end = start
         for rows in pieces:
             self._beat()
-            if self._has_lines and rows.messages is not None:
+            if self._pipeline.stream.has_lines and rows.messages is not None:
                 rows = apart(rows)
             if not len(rows.numbers):
                 continue

@@ -112,11 +112,16 @@ def rows_of_file(file: BinaryIO, file_format: str, stream: Stream) -> Iterator[R
 
     Raises FileInvalid when the format is unknown or the file is not of it, or lacks a column that each row needs.
     """
+    yield from rows_of(file, file_format, Wanted.of(stream))
+
+
+def rows_of(file: BinaryIO, file_format: str, wanted: Wanted) -> Iterator[Rows]:
+    """Yield what is wanted of a file's rows. Raises as `rows_of_file`."""
     read = FORMATS.get(file_format)
     if read is None:
         raise FileInvalid(f"expected a file of {', '.join(FORMATS)}, got {file_format!r}")
     try:
-        yield from read(file, Wanted.of(stream))
+        yield from read(file, wanted)
     except (csv.Error, pa.ArrowException, OSError, ValueError) as error:
         raise FileInvalid(f"expected {file_format}, got what cannot be read as that: {error}") from error
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Annotated, Any, NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from headrace_data.json_keys import KeyRepeated, unique_object
@@ -15,6 +16,11 @@ from headrace_client.cli.output import note
 from headrace_client.errors import InputInvalid, NotReady, RowProblem, RowsInvalid, TimedOut, Unreachable
 from headrace_client.registry import RegistryClient
 from headrace_client.selecting import selected_rows, selecting_stream
+
+if TYPE_CHECKING:
+    from headrace_data.spec import Stream
+
+    from headrace_client.inference import InferenceClient
 
 PROBLEMS_SHOWN = 20
 FIELDS_SHOWN = 12
@@ -27,7 +33,8 @@ RowsFile = Annotated[
     str,
     typer.Argument(
         metavar="FILE",
-        help="JSON rows: an object on each line, or one array of objects; standard input when left out.",
+        help="JSON rows: an object on each line, or one array of objects; standard input when left out. Or a CSV, "
+        "Parquet or Arrow file.",
     ),
 ]
 
@@ -46,22 +53,49 @@ InputsOption = Annotated[
 ]
 
 
-def as_inputs(model: str, rows: Rows, *, are_inputs: bool = False) -> Rows:
-    """Return records as the inputs of a model: what its pipeline's SELECT makes of them, where it has one.
+def read_inputs(client: InferenceClient, model: str, file: str, *, are_inputs: bool = False) -> Rows:
+    """Return the rows of a file as the inputs of a model: what its pipeline's SELECT makes of them, where it has one.
 
-    Where no registry answers they are taken as they are. Raises InputInvalid.
+    Where no registry answers they are taken as they are. Raises InputInvalid, and what the client does for a file of
+    CSV, whose cells do not say what they are.
     """
-    if are_inputs:
-        return rows
-    try:
-        with RegistryClient(find_addresses().registry, timeout_s=_REGISTRY_S) as registry:
-            stream = selecting_stream(registry, model)
-    except (Unreachable, TimedOut, NotReady):
-        return rows
+    stream = None if are_inputs else _selecting(model)
+    table = _table_format(file)
+    rows = read_rows(file) if table is None else _read_table(client, model, Path(file), table, stream)
     try:
         return rows if stream is None else selected_rows(stream, rows)
     except RowsInvalid as error:
         raise shortened(error) from error
+
+
+def _selecting(model: str) -> Stream | None:
+    """Return the stream of a model's pipeline where that has a SELECT, and a registry answers."""
+    try:
+        with RegistryClient(find_addresses().registry, timeout_s=_REGISTRY_S) as registry:
+            return selecting_stream(registry, model)
+    except (Unreachable, TimedOut, NotReady):
+        return None
+
+
+def _table_format(file: str) -> str | None:
+    """Return the format of a file that is a table; None of JSON, and of standard input."""
+    from headrace_client.backfilling import FORMATS
+
+    found = FORMATS.get(Path(file).suffix.lower())
+    return None if found == "jsonl" or not Path(file).is_file() else found
+
+
+def _read_table(client: InferenceClient, model: str, path: Path, file_format: str, stream: Stream | None) -> Rows:
+    from headrace_client.row_files import digest, table
+
+    if stream is None:
+        texts = {tensor.name: tensor.datatype == "BYTES" for tensor in client.inputs(model)}
+    else:
+        from headrace_data.select.needs import needs_of
+
+        texts = needs_of(stream).texts
+    digest(path, file_format)  # which tells of a text in another encoding
+    return table(path, file_format, texts)
 
 
 def tell_unknown(model: str, unknown: dict[str, str]) -> None:
