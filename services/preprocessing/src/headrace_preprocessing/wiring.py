@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from headrace.events.v1.pipeline_pb2 import PipelineApplied
+from headrace_data.decoders import schemas_of
 from headrace_data.spec import parse_canonical
 from headrace_runtime.kafka import Admin, EventProducer, GroupConsumer, TransactionalProducer
 from headrace_runtime.kafka.gaps import Gap
@@ -31,6 +32,7 @@ from headrace_preprocessing.transport.clean_messages import CleanMessages
 from headrace_preprocessing.transport.consumer import gap_messages, handler
 from headrace_preprocessing.transport.converters import Origin
 from headrace_preprocessing.transport.freezer import Freezer
+from headrace_preprocessing.transport.live_quality import QualityWatch
 from headrace_preprocessing.transport.suspects import BatchSuspects
 
 NAME = "preprocessing"
@@ -86,7 +88,12 @@ def _pipeline_parts(
     histories = Histories(settings, pipeline, ObjectStore(settings.store_url))
     keys = KeyFolder(settings.personal_keys_dir, KEYS_SETTING).key
     outside = Outside(partial(rows_between, settings), histories, TopicRanges(settings, settings.stall_s), keys)
-    return [loop, Freezer(settings, pipeline, events, origin, messages, tell, outside)]
+    freezer = Freezer(settings, pipeline, events, origin, messages, tell, outside)
+    watches: list[Component] = []
+    if pipeline.serve.quality:
+        schemas = partial(schemas_of, pipeline.stream.of_labels, settings.registry_access)
+        watches.append(QualityWatch(settings, pipeline, events, schemas, freezer.freezes.is_set))
+    return [loop, freezer, *watches]
 
 
 def _origin(settings: Settings, topic: str) -> Origin:

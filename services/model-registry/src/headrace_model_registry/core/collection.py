@@ -246,8 +246,8 @@ class Needed:
             self._add_document(entry.manifest, HISTORY)
             if entry.sketch is not None:
                 self._add(entry.sketch.digest, HISTORY)
-        for waiting in (*known.awaiting.rows, *known.awaiting.labels) if known.awaiting else ():
-            self._add(waiting.digest, HISTORY)
+        for digest in known.awaiting.digests if known.awaiting else ():
+            self._add(digest, HISTORY)
 
     def _add_document(self, document: Artifact | Ref, kept_by: str) -> None:
         self._add(document.digest, kept_by)

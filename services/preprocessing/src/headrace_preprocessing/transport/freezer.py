@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -109,6 +110,8 @@ class Freezer(Background):
         self._late = late_labels_of(pipeline, self._blobs, outside.keys, settings.registry_access)
         self._history = History(pipeline=pipeline.name)
         self._recall = Recall()
+        self.freezes = threading.Event()
+        """Set while this instance freezes."""
 
     def run(self) -> None:
         """Compete for the lease, and freeze while it is held, until stopped."""
@@ -122,11 +125,14 @@ class Freezer(Background):
                 if not lease.awaited(self.stopping.is_set):
                     continue
                 try:
+                    self.freezes.set()
                     self._freeze_while(lease)
                     self.wake = consumer.wake
                 except (Fenced, MembershipLost) as error:
                     # Nothing was written. Whoever holds the lease now begins where the last dataset ended.
                     logger.warning("%s: the lease has moved: %s", self.name, error)
+                finally:
+                    self.freezes.clear()
 
     def _freeze_while(self, lease: Lease) -> None:
         logger.info("%s: this instance freezes", self.name)
