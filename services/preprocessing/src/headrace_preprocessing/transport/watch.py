@@ -6,7 +6,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from headrace.events.v1 import dataset_pb2
 from headrace_data.spec import Pipeline
@@ -35,7 +35,8 @@ IDLE_POLL_TIMEOUT_S = 5.0
 PROGRESS_EVERY_S = 0.5
 
 
-ORDERS = ("backfill",)
+Order = Literal["backfill"]
+ORDERS: tuple[Order, ...] = ("backfill",)
 """What a request may order beside a dataset of what waits: names of fields of DatasetRequested."""
 
 
@@ -46,9 +47,9 @@ class Asked(NamedTuple):
     request: dataset_pb2.DatasetRequested
 
     @property
-    def order(self) -> str:
-        """What it orders, one of `ORDERS`; empty where it asks for a dataset of what waits."""
-        return next((name for name in ORDERS if self.request.HasField(name)), "")
+    def order(self) -> Order | None:
+        """What it orders; None where it asks for a dataset of what waits."""
+        return next((name for name in ORDERS if self.request.HasField(name)), None)
 
 
 class Watch:
