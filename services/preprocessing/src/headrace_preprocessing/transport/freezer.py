@@ -60,12 +60,9 @@ from headrace_preprocessing.transport.converters import (
 from headrace_preprocessing.transport.cut_rows import Read, cut_rows
 from headrace_preprocessing.transport.late_labels import NO_LABELS, late_labels_of, settle
 from headrace_preprocessing.transport.lease import Lease
-from headrace_preprocessing.transport.watch import Asked, Watch
+from headrace_preprocessing.transport.watch import UNFROZEN, Asked, Watch
 
 logger = logging.getLogger(__name__)
-
-UNFROZEN = "unfrozen"
-"""Rule: clean rows were deleted from the clean topic, or could not be read, before a dataset took them."""
 
 ROWS_MISSING = Counter(
     "headrace_freeze_rows_missing", "Clean rows that were counted and could not be frozen.", ["pipeline"]
@@ -145,14 +142,14 @@ class Freezer(Background):
             for gap in watch.gaps:
                 DELETED_UNREAD.labels(gap.place[0]).inc(gap.end - gap.start)
                 logger.warning("%s: %s", self.name, gap.reason)
-                self._tell_trouble(str(gap), f"clean rows are part of no dataset: {gap.reason}")
+                self._tell_trouble(str(gap), watch.lost(gap))
             self.wake = reader.wake
             # What a former owner wrote is committed or aborted by now: the producer has fenced it.
             self._history = self._histories.latest(lease.keep)
             if self._late:
                 self._late.begin(self._history.awaiting)
             self._prepare_again(lease, producer)
-            while lease.held() and not self.stopping.is_set():
+            while lease.held() and not self.stopping.is_set() and not watch.has_grown:
                 self.on_round()
                 watch.look(self.stopping.is_set)
                 self._tell(watch)
@@ -339,8 +336,8 @@ class Freezer(Background):
             writer.add(left.rows)
             for count in counts:
                 count.add(left.rows)
-        if (missing := watch.filling.rows - (join.fresh if join else writer.rows + len(letters))) > 0:
-            self._tell_missing(watch, missing, clean_ends)
+        if missing := watch.missing(join.fresh if join else writer.rows + len(letters), clean_ends):
+            self._tell_missing(watch, *missing)
         joined, history, told = None, self._history, watch.filling
         if self._late and join:
             letters += self._late.letters
@@ -381,16 +378,8 @@ class Freezer(Background):
             return Completed(history, None, f"the rows are in the history, and no dataset came of the window: {error}")
         return Completed(retained(history, self._pipeline), manifest, remarks=windows.remarks)
 
-    def _tell_missing(self, watch: Watch, missing: int, ends: Mapping[Place, int]) -> None:
+    def _tell_missing(self, watch: Watch, ranges: str, reason: str) -> None:
         """Say that rows which were counted could not be read any more, here and in the dataset."""
-        ranges = ", ".join(
-            f"{topic}:{number}:{watch.starts[topic, number]}-{end - 1}" for (topic, number), end in ends.items()
-        )
-        reason = (
-            f"{missing} of {watch.filling.rows} clean rows are not in the dataset of {ranges}: they were deleted "
-            "before they were frozen, because the topic's retention ended, or their messages cannot be read"
-        )
         logger.warning("%s: %s", self.name, reason)
-        ROWS_MISSING.labels(self._pipeline.name).inc(missing)
-        watch.filling.rejected[UNFROZEN] = missing
+        ROWS_MISSING.labels(self._pipeline.name).inc(watch.filling.rejected[UNFROZEN])
         self._tell_trouble(f"{self.name} {ranges}", reason)

@@ -89,10 +89,11 @@ class QualityWatch(Background):
             self.wake = reader.wake
             since_ms = round((time.time() - quality.within_s) * 1_000)
             places = reader.partitions(PREDICTION_SERVED.name) + reader.partitions(labels.topic)
+            count = sum(place[0] == labels.topic for place in places)
             found, ends = reader.offsets_at(dict.fromkeys(places, since_ms)), reader.ends(places)
             reader.start_at({place: ends[place] if found[place] is None else found[place] for place in places})
             told_s, is_news = time.monotonic(), False
-            while self._freezes() and not self.stopping.is_set():
+            while self._freezes() and not self.stopping.is_set() and len(reader.partitions(labels.topic)) == count:
                 self.on_round()
                 records = reader.poll(POLL_S, self.stopping.is_set)
                 is_news |= self._take(records, quality, checker, labels.topic)

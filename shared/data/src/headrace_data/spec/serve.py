@@ -95,7 +95,8 @@ class Serve(Section):
         exclude_if=lambda value: not value,  # as for objective
         description="Whether the quality of answers is measured live, once their labels come (stream.labels): callers "
         "tell the keys of rows in the parameter `key`. Each answer waits then until Kafka has it, some milliseconds, "
-        "and a call fails while Kafka is away. The first label of a key counts.",
+        "and a call fails while Kafka is away. The first label of a key counts. From "
+        "the next release on.",
     )
     engine: Upstream | None = pydantic.Field(
         default=None,
