@@ -58,6 +58,9 @@ test-families: $(READY) ## Train real models that are too heavy for `make test` 
 test-large: $(READY) ## Take a model of 100 million parameters through all services (PARAMETERS=550000000)
 	@PARAMETERS=$(PARAMETERS) $(BIN)/pytest tests/large --override-ini python_files="check_*.py" -s
 
+test-labels: $(READY) ## Learn from rows whose labels come later, and measure answers by them, through all services
+	@$(BIN)/pytest tests/e2e/check_late_labels.py --override-ini python_files="check_*.py" -s
+
 test-lm: $(READY) ## Take a language model of 135 million parameters along (fetches 0.1 GB once; ONLY=name of a test)
 	@$(BIN)/python scripts/lm.py
 	@$(BIN)/pytest tests/lm --override-ini python_files="check_*.py" -s $(if $(ONLY),-k "$(ONLY)")
