@@ -35,7 +35,7 @@ down: ## Stop the platform
 	@test ! -x $(BIN)/headrace || $(BIN)/headrace down
 
 ##@ Develop
-.PHONY: test test-quick test-matrix test-cluster test-images test-families test-large test-lm test-upstream test-formats coverage lint proto docs chart bench bench-gpu bench-advice bench-compression bench-privacy chaos days siege release
+.PHONY: test test-quick test-matrix test-cluster test-images test-families test-large test-lm test-upstream test-formats test-labels coverage lint proto docs chart bench bench-gpu bench-advice bench-compression bench-privacy chaos days siege release
 test: lint ## Check everything: lint, then every test
 	@$(BIN)/pytest --numprocesses $(WORKERS)
 
