@@ -8,7 +8,7 @@ from functools import partial
 
 from headrace.events.v1.pipeline_pb2 import PipelineApplied
 from headrace_data.decoders import schemas_of
-from headrace_data.spec import parse_canonical
+from headrace_data.spec import Pipeline, parse_canonical
 from headrace_runtime.kafka import Admin, EventProducer, GroupConsumer, TransactionalProducer
 from headrace_runtime.kafka.gaps import Gap
 from headrace_runtime.kafka.troubles import Troubles
@@ -89,11 +89,14 @@ def _pipeline_parts(
     keys = KeyFolder(settings.personal_keys_dir, KEYS_SETTING).key
     outside = Outside(partial(rows_between, settings), histories, TopicRanges(settings, settings.stall_s), keys)
     freezer = Freezer(settings, pipeline, events, origin, messages, tell, outside)
-    watches: list[Component] = []
-    if pipeline.serve.quality:
-        schemas = partial(schemas_of, pipeline.stream.of_labels, settings.registry_access)
-        watches.append(QualityWatch(settings, pipeline, events, schemas, freezer.freezes.is_set))
-    return [loop, freezer, *watches]
+    return [loop, freezer, *_quality(settings, pipeline, events, freezer)]
+
+
+def _quality(settings: Settings, pipeline: Pipeline, events: EventProducer, freezer: Freezer) -> list[Component]:
+    if not pipeline.serve.quality:
+        return []
+    schemas = partial(schemas_of, pipeline.stream.of_labels, settings.registry_access)
+    return [QualityWatch(settings, pipeline, events, schemas, freezer.freezes.is_set)]
 
 
 def _origin(settings: Settings, topic: str) -> Origin:
