@@ -119,10 +119,11 @@ class Lane:
         self.pipeline = load_pipeline(changed)
         self._document, self._checker = changed, RecordChecker(self.pipeline.stream)
 
-    def label_later(self, within: str) -> None:
+    def label_later(self, within: str, serve: str = "{}") -> None:
         """Have labels come later, on the topic of `label`; the new spec must still be applied."""
         topic = f"  topic: {self.name}\n"
         changed = self._document.replace(topic, f"{topic}  labels: {{topic: {self.name}-labels, within: {within}}}\n")
+        changed += f"serve: {serve}\n"
         self.pipeline = load_pipeline(changed)
         self._document, self._checker = changed, RecordChecker(self.pipeline.stream.incoming)
         with Admin(self.settings, "test") as admin:

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
-from headrace.events.v1 import segment_pb2
+from headrace.events.v1 import quality_pb2, segment_pb2
+from headrace_data.tasks import TASKS
+from headrace_inference.adapters.prediction_log import PredictionLog
+from headrace_inference.core.releases import CachePolicy, Graph, Release
+from headrace_inference.core.served import Served
+from headrace_inference.core.tensors import OutputTensor
+from headrace_inference.transport.converters import outputs_part, to_served
+from headrace_runtime.kafka.envelopes import new_id
 
 from .lanes import keys, ranges, sound
+
+if TYPE_CHECKING:
+    from headrace_preprocessing.settings import Settings
 
 pytestmark = [pytest.mark.contract, pytest.mark.timeout(600)]
 
@@ -98,3 +110,75 @@ def test_rows_without_labels_are_counted_and_a_request_is_answered(lanes: Lanes,
     assert dict(lane.frozen()[1].rejected) == {"unlabelled": 30}
     assert dict(lane.manifest(lane.frozen()[1]).provenance.rejected) == {"unlabelled": 30}
     assert lane.history().awaiting.row_count == 0
+
+
+@pytest.mark.usefixtures("preprocessing")
+def test_answers_that_were_recorded_are_measured_once_their_labels_come(
+    lanes: Lanes, lane_settings: Settings, until: Until
+) -> None:
+    lane = lanes()
+    lane.label_later("7d", serve="{quality: true}")
+    classes, dice = [0, 1, 2], np.random.default_rng(11)
+    probabilities = dice.dirichlet(np.ones(3), 60).astype(np.float32)
+    truth = dice.integers(3, size=60)
+    answers = {"probabilities": probabilities, "label": probabilities.argmax(axis=1)}
+    log = PredictionLog(lane_settings, "test", to_served)
+    log.start()
+
+    def calls(first: int, last: int) -> None:
+        async def record() -> None:
+            for start in range(first, last, 5):
+                rows = range(start, start + 5)
+                part = {name: values[start : start + 5] for name, values in answers.items()}
+                told = served(lane.pipeline.model, part)._replace(keys=tuple(map(str, rows)), places='["0", "1", "2"]')
+                await log.record(told)
+
+        asyncio.run(record())
+
+    def label(first: int, last: int) -> None:
+        lane.label(*(json.dumps({"key": key, "digit": int(truth[key])}).encode() for key in range(first, last)))
+
+    # Some answers and labels were there before anybody looked.
+    calls(0, 30)
+    label(0, 10)
+    label(40, 50)
+    lane.apply()
+    until(lambda: measured(lane).rows == 10)
+    assert (measured(lane).awaiting_labels, measured(lane).unmeasured) == (20, 0)
+    calls(30, 60)
+    label(10, 40)
+    label(50, 60)
+    until(lambda: measured(lane).rows == 60)
+    log.stop()
+    scores = TASKS["classification"].scores(classes)
+    scores.add(answers, truth)
+    assert dict(measured(lane).metrics) == pytest.approx(scores.metrics(), rel=0, abs=1e-9)
+    assert measured(lane).version_id == "v1"
+
+
+def measured(lane: Any) -> quality_pb2.QualityMeasured:
+    found = lane.facts(quality_pb2.QualityMeasured)
+    return found[-1] if found else quality_pb2.QualityMeasured()
+
+
+def served(model: str, outputs: dict[str, Any]) -> Served:
+    """Return an answered call of a release that is recorded."""
+    datatypes = {"f": "FP32", "i": "INT64"}
+    tensors = [
+        OutputTensor(name, datatypes[values.dtype.kind], values.shape, values.tobytes())
+        for name, values in outputs.items()
+    ]
+    release = Release(
+        model,
+        "champion",
+        1,
+        "v1",
+        1,
+        "fp32",
+        Graph("memory://g", "sha256:x", 1),
+        "d",
+        "r",
+        CachePolicy.OFF,
+        records=True,
+    )
+    return Served(release, new_id(), 5, False, 0.001, b"", outputs_part(tensors), "")

@@ -44,14 +44,14 @@ class Awaiting(Document):
     """Rows that were rejected or given up since the newest segment, by rule: the next segment tells of them."""
 
     @property
+    def digests(self) -> list[str]:
+        """The digests of the files that it names."""
+        return [each.digest for each in self.rows] + [each.digest for each in self.labels]
+
+    @property
     def row_count(self) -> int:
         """How many rows wait."""
         return sum(part.rows for part in self.rows)
-
-    @property
-    def digests(self) -> tuple[str, ...]:
-        """The files that it names."""
-        return (*(part.digest for part in self.rows), *(label.digest for label in self.labels))
 
 
 NOTHING_WAITS: Final = Awaiting()

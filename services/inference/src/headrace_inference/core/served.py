@@ -28,6 +28,10 @@ class Served(NamedTuple):
     """Digest of a request that was too large to keep."""
     answer_digest: str = ""
     """Digest of such an answer."""
+    places: str = ""
+    """What the places of an answer stand for, as a JSON list of texts; empty where nobody asks."""
+    keys: tuple[str, ...] = ()
+    """Keys of its rows, as the call told them; none where nobody asks."""
 
     @property
     def held_bytes(self) -> int:

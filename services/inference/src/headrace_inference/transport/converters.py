@@ -286,6 +286,30 @@ def to_release(message: model_pb2.ModelReleased, cpu_class: str) -> Release:
     release of before there were classes says one graph for all.
     """
     first, *cheaper = _variants_on(cpu_class, message)
+    _require_whole(message, first, cheaper)
+    return Release(
+        message.model,
+        message.alias,
+        message.epoch,
+        message.version_id,
+        message.ordinal,
+        first.variant,
+        _graph(first.graph),
+        message.dataset_id,
+        message.run_id,
+        _CACHE_POLICIES[message.cache],
+        message.cache_ttl_s,
+        tuple(CheaperVariant(each.variant, _graph(each.graph)) for each in cheaper) if message.degrade else (),
+        _upstream(message),
+        message.withholds,
+        message.records,
+    )
+
+
+def _require_whole(
+    message: model_pb2.ModelReleased, first: model_pb2.ServedVariant, cheaper: Sequence[model_pb2.ServedVariant]
+) -> None:
+    """Raise Unprocessable when a release lacks what serving needs."""
     required = {
         "model": message.model,
         "alias": message.alias,
@@ -303,22 +327,6 @@ def to_release(message: model_pb2.ModelReleased, cpu_class: str) -> Release:
             raise Unprocessable(f"ModelReleased of {message.model!r}: expected a SHA-256, got {digest!r}")
     if message.cache not in _CACHE_POLICIES:
         raise Unprocessable(f"ModelReleased of {message.model!r}: expected a cache policy, got {message.cache}")
-    return Release(
-        message.model,
-        message.alias,
-        message.epoch,
-        message.version_id,
-        message.ordinal,
-        first.variant,
-        _graph(first.graph),
-        message.dataset_id,
-        message.run_id,
-        _CACHE_POLICIES[message.cache],
-        message.cache_ttl_s,
-        tuple(CheaperVariant(each.variant, _graph(each.graph)) for each in cheaper) if message.degrade else (),
-        _upstream(message),
-        message.withholds,
-    )
 
 
 def _upstream(message: model_pb2.ModelReleased) -> Upstream | None:
@@ -370,4 +378,6 @@ def _to_prediction(served: Served) -> prediction_pb2.PredictionServed:
         large=prediction_pb2.LargeParts(request_digest=served.request_digest, response_digest=served.answer_digest)
         if large
         else None,
+        keys=served.keys,
+        places=served.places,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -64,12 +65,9 @@ from headrace_preprocessing.transport.lease import Lease
 from headrace_preprocessing.transport.orders import NOTHING_AFTERWARDS, ORDERS, Order, TakenIn, nothing_of
 from headrace_preprocessing.transport.suppressing import suppression_of
 from headrace_preprocessing.transport.takers import takers
-from headrace_preprocessing.transport.watch import Asked, Watch
+from headrace_preprocessing.transport.watch import UNFROZEN, Asked, Watch
 
 logger = logging.getLogger(__name__)
-
-UNFROZEN = "unfrozen"
-"""Rule: clean rows were deleted from the clean topic, or could not be read, before a dataset took them."""
 
 ROWS_MISSING = Counter(
     "headrace_freeze_rows_missing", "Clean rows that were counted and could not be frozen.", ["pipeline"]
@@ -113,6 +111,8 @@ class Freezer(Background):
         self._late = late_labels_of(pipeline, self._blobs, outside.keys, settings.registry_access)
         self._history = History(pipeline=pipeline.name)
         self._recall = Recall()
+        self.freezes = threading.Event()
+        """Set while this instance freezes."""
 
     def run(self) -> None:
         """Compete for the lease, and freeze while it is held, until stopped."""
@@ -126,6 +126,7 @@ class Freezer(Background):
                 if not lease.awaited(self.stopping.is_set):
                     continue
                 try:
+                    self.freezes.set()
                     self._freeze_while(lease)
                     self.wake = consumer.wake
                 except (Fenced, MembershipLost) as error:
@@ -133,6 +134,7 @@ class Freezer(Background):
                     logger.warning("%s: the lease has moved: %s", self.name, error)
                 finally:
                     show_held(self._pipeline.name, None)
+                    self.freezes.clear()
 
     def _freeze_while(self, lease: Lease) -> None:
         logger.info("%s: this instance freezes", self.name)
@@ -145,14 +147,14 @@ class Freezer(Background):
             for gap in watch.gaps:
                 DELETED_UNREAD.labels(gap.place[0]).inc(gap.end - gap.start)
                 logger.warning("%s: %s", self.name, gap.reason)
-                self._tell_trouble(str(gap), f"clean rows are part of no dataset: {gap.reason}")
+                self._tell_trouble(str(gap), watch.lost(gap))
             self.wake = reader.wake
             # What a former owner wrote is committed or aborted by now: the producer has fenced it.
             self._history = self._histories.latest(lease.keep)
             if self._late:
                 self._late.begin(self._history.awaiting)
             self._prepare_again(lease, producer)
-            while lease.held() and not self.stopping.is_set():
+            while lease.held() and not self.stopping.is_set() and not watch.has_grown:
                 self.on_round()
                 show_held(self._pipeline.name, self._history)
                 watch.look(self.stopping.is_set)
@@ -354,8 +356,8 @@ class Freezer(Background):
             writer.add(left.rows)
             for count in counts:
                 count.add(left.rows)
-        if (missing := watch.filling.rows - (join.fresh if join else writer.rows + len(letters))) > 0:
-            self._tell_missing(watch, missing, clean_ends)
+        if missing := watch.missing(join.fresh if join else writer.rows + len(letters), clean_ends):
+            self._tell_missing(watch, *missing)
         history, told, done = self._history, watch.filling, NOTHING_AFTERWARDS
         if self._late and join:
             letters += self._late.letters
@@ -384,16 +386,8 @@ class Freezer(Background):
     def _suppression(self) -> Suppression:
         return suppression_of(self._store, self._pipeline, self._history)
 
-    def _tell_missing(self, watch: Watch, missing: int, ends: Mapping[Place, int]) -> None:
+    def _tell_missing(self, watch: Watch, ranges: str, reason: str) -> None:
         """Say that rows which were counted could not be read any more, here and in the dataset."""
-        ranges = ", ".join(
-            f"{topic}:{number}:{watch.starts[topic, number]}-{end - 1}" for (topic, number), end in ends.items()
-        )
-        reason = (
-            f"{missing} of {watch.filling.rows} clean rows are not in the dataset of {ranges}: they were deleted "
-            "before they were frozen, because the topic's retention ended, or their messages cannot be read"
-        )
         logger.warning("%s: %s", self.name, reason)
-        ROWS_MISSING.labels(self._pipeline.name).inc(missing)
-        watch.filling.rejected[UNFROZEN] = missing
+        ROWS_MISSING.labels(self._pipeline.name).inc(watch.filling.rejected[UNFROZEN])
         self._tell_trouble(f"{self.name} {ranges}", reason)

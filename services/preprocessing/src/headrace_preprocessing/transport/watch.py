@@ -36,6 +36,10 @@ IDLE_POLL_TIMEOUT_S = 5.0
 PROGRESS_EVERY_S = 0.5
 
 
+UNFROZEN = "unfrozen"
+"""Rule: clean rows were deleted from the clean topic, or could not be read, before a dataset took them."""
+
+
 class Asked(NamedTuple):
     """A request that waits for its turn."""
 
@@ -232,6 +236,30 @@ class Watch:
 
     def _counts(self) -> tuple[int, int, int]:
         return self.filling.usable, self.filling.awaiting, self.filling.rejected.total()
+
+    def missing(self, found: int, ends: Mapping[Place, int]) -> tuple[str, str] | None:
+        """Return where and why so few of the rows that were counted were found, and count those that were not."""
+        if (missing := self.filling.rows - found) <= 0:
+            return None
+        self.filling.rejected[UNFROZEN] = missing
+        ranges = ", ".join(
+            f"{topic}:{number}:{self.starts[topic, number]}-{end - 1}" for (topic, number), end in ends.items()
+        )
+        return ranges, (
+            f"{missing} of {self.filling.rows} clean rows are not in the dataset of {ranges}: they were deleted "
+            "before they were frozen, because the topic's retention ended, or their messages cannot be read"
+        )
+
+    def lost(self, gap: Gap) -> str:
+        """Return what a gap means for datasets."""
+        what = "labels are joined to no row" if self._is_label(gap.place) else "clean rows are part of no dataset"
+        return f"{what}: {gap.reason}"
+
+    @property
+    def has_grown(self) -> bool:
+        """Whether the topic of labels has partitions that are not read: then one begins anew."""
+        late = self._late_labels
+        return late is not None and len(self._reader.partitions(late.topic)) > sum(map(self._is_label, self.starts))
 
     def links(self) -> list[trace.Link]:
         """Return links to the traces of the newest batches, and of the requests for what waits."""

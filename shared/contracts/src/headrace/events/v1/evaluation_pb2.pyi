@@ -232,7 +232,7 @@ class ModelEvaluated(_message.Message):
 
     @_builtins.property
     def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Drift]:
-        """How far the segment's fields are from those of that test split; empty where nobody can tell."""
+        """How far the segment's fields are from those of the version's dataset; empty where nobody can tell."""
 
     @_builtins.property
     def answers(self) -> Global___Drift:

@@ -36,6 +36,8 @@ class PredictionServed(_message.Message):
     TRACEPARENT_FIELD_NUMBER: _builtins.int
     RELEASE_FIELD_NUMBER: _builtins.int
     LARGE_FIELD_NUMBER: _builtins.int
+    KEYS_FIELD_NUMBER: _builtins.int
+    PLACES_FIELD_NUMBER: _builtins.int
     prediction_id: _builtins.str
     """Unique id of the prediction, also in the answer. Never empty."""
     model: _builtins.str
@@ -60,6 +62,10 @@ class PredictionServed(_message.Message):
     """
     traceparent: _builtins.str
     """W3C trace context of the call (traceparent). Empty without one."""
+    places: _builtins.str
+    """What the places of an answer stand for, such as the classes: a JSON list of texts. Empty where they stand for
+    nothing, and of releases whose quality is not measured live.
+    """
     @_builtins.property
     def release(self) -> Global___AnsweredRelease:
         """The release that answered. Unset in events of before there was the field."""
@@ -68,6 +74,12 @@ class PredictionServed(_message.Message):
     def large(self) -> Global___LargeParts:
         """Digests of a request or a response that was too large to keep. Unset where neither was. Never of what is withheld: who
         guesses a call could try the digest of each.
+        """
+
+    @_builtins.property
+    def keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Keys of the call's rows, in order, as its parameter `key` told them; empty where it told none, and of releases whose
+        quality is not measured live.
         """
 
     def __init__(
@@ -85,10 +97,12 @@ class PredictionServed(_message.Message):
         traceparent: _builtins.str = ...,
         release: Global___AnsweredRelease | None = ...,
         large: Global___LargeParts | None = ...,
+        keys: _abc.Iterable[_builtins.str] | None = ...,
+        places: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["large", b"large", "release", b"release"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached", b"cached", "duration_us", b"duration_us", "large", b"large", "model", b"model", "prediction_id", b"prediction_id", "release", b"release", "request", b"request", "response", b"response", "rows", b"rows", "traceparent", b"traceparent", "variant", b"variant", "version_id", b"version_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached", b"cached", "duration_us", b"duration_us", "keys", b"keys", "large", b"large", "model", b"model", "places", b"places", "prediction_id", b"prediction_id", "release", b"release", "request", b"request", "response", b"response", "rows", b"rows", "traceparent", b"traceparent", "variant", b"variant", "version_id", b"version_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -17,6 +17,7 @@ from headrace.events.v1 import hold_pb2 as _hold_pb2
 from headrace.events.v1 import model_pb2 as _model_pb2
 from headrace.events.v1 import pipeline_pb2 as _pipeline_pb2
 from headrace.events.v1 import prediction_pb2 as _prediction_pb2
+from headrace.events.v1 import quality_pb2 as _quality_pb2
 from headrace.events.v1 import run_pb2 as _run_pb2
 import builtins as _builtins
 import sys
@@ -1645,6 +1646,7 @@ class WatchPipelineResponse(_message.Message):
     WITHHELD_FIELD_NUMBER: _builtins.int
     HELD_FIELD_NUMBER: _builtins.int
     DECISION_FIELD_NUMBER: _builtins.int
+    QUALITIES_FIELD_NUMBER: _builtins.int
     failure: _builtins.str
     """Why the latest freeze failed; empty unless it did."""
     withheld: _builtins.str
@@ -1681,6 +1683,10 @@ class WatchPipelineResponse(_message.Message):
     def decision(self) -> _evaluation_pb2.TrainingDecided:
         """What was decided of the latest dataset; unset where nothing was, or not yet."""
 
+    @_builtins.property
+    def qualities(self) -> _containers.RepeatedCompositeFieldContainer[_quality_pb2.QualityMeasured]:
+        """How good answers were whose labels came later, by version, where that is measured; the newest figures of each."""
+
     def __init__(
         self,
         *,
@@ -1694,10 +1700,11 @@ class WatchPipelineResponse(_message.Message):
         withheld: _builtins.str = ...,
         held: _abc.Iterable[Global___Held] | None = ...,
         decision: _evaluation_pb2.TrainingDecided | None = ...,
+        qualities: _abc.Iterable[_quality_pb2.QualityMeasured] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "decision", b"decision", "filling", b"filling", "release", b"release", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "decision", b"decision", "failure", b"failure", "filling", b"filling", "held", b"held", "release", b"release", "runs", b"runs", "troubles", b"troubles", "version", b"version", "withheld", b"withheld"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "decision", b"decision", "failure", b"failure", "filling", b"filling", "held", b"held", "qualities", b"qualities", "release", b"release", "runs", b"runs", "troubles", b"troubles", "version", b"version", "withheld", b"withheld"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
