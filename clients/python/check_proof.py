@@ -85,14 +85,12 @@ def root_by(found: bytes, index: int, size: int, path: list[str]) -> str:
     return found.hex()
 
 
-def root_of(leaves: list[bytes]) -> str:
-    """Return the root of a small tree (RFC 6962)."""
-    nodes = [hashlib.sha256(b"\0" + each).digest() for each in leaves]
-    while len(nodes) > 1:
-        odd = [nodes.pop()] if len(nodes) % 2 else []
-        pairs = [nodes[at] + nodes[at + 1] for at in range(0, len(nodes), 2)]
-        nodes = [hashlib.sha256(b"\1" + each).digest() for each in pairs] + odd
-    return nodes[0].hex()
+def root_of(leaves: list[bytes]) -> bytes:
+    """Return the root of a tree (RFC 6962)."""
+    if len(leaves) == 1:
+        return hashlib.sha256(b"\0" + leaves[0]).digest()
+    half = 1 << (len(leaves) - 1).bit_length() - 1
+    return hashlib.sha256(b"\1" + root_of(leaves[:half]) + root_of(leaves[half:])).digest()
 
 
 def check_seal(proof: dict[str, Any], public: bytes | None) -> str:
@@ -196,7 +194,7 @@ def check_rows(proof: dict[str, Any], _events: dict[str, Any]) -> str:
     segments = {each["segment_id"]: each for each in proof["segments"]}
     for name, segment in segments.items():
         need(name in taken, True, f"whether the dataset takes segment {name}")
-        root = root_of([bytes.fromhex(each["root"]) for each in segment["trees"]])
+        root = root_of([bytes.fromhex(each["root"]) for each in segment["trees"]]).hex()
         said = {"format": "headrace.dataset.v1", "root": root, "rows": sum(each["rows"] for each in segment["trees"])}
         said |= {each: segment[each] for each in ("schema", "prepare", "split")}
         need(sha256(canonical(said)), name, "the id of a segment")

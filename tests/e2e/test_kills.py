@@ -19,6 +19,7 @@ from google.protobuf.message import Message
 from headrace.events.v1 import dataset_pb2, evaluation_pb2, model_pb2, record_pb2, run_pb2
 from headrace_client import InferenceClient, RegistryClient
 from headrace_client.errors import NotReady, Unreachable
+from headrace_client.proofs import walk
 from headrace_client.stages import Goal, Mark
 from headrace_client.waiting import wait_for
 from headrace_data.batches import from_ipc
@@ -226,6 +227,9 @@ def test_no_row_is_lost_or_doubled(story: Story, committed: Committed) -> None:
     assert sorted(clean) == expected
     assert sorted(raw) == sorted([*expected, "digit-1500", "too-dark"])
     assert len(committed(story.platform, dead_topic(NAME))) == 6
+    with RegistryClient(story.platform.addresses["registry"]) as registry:
+        found = walk(registry.log_lines())
+    assert (found.begins, found.unchained, found.first_break) == (0, 0, None)
 
 
 @pytest.mark.parametrize(

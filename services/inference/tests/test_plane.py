@@ -244,9 +244,8 @@ def test_an_answer_is_told_as_it_was_given(world: World) -> None:
     assert served.prediction_id == context.metadata[PREDICTION_ID]
     assert (served.model, served.version_id, served.variant) == ("digits", "sha256:" + "ab" * 32, "fp32")
     assert (served.rows, served.cached, served.duration_us > 0) == (3, False, True)
-    assert (served.release.alias, served.release.epoch) == ("champion", 1)
+    assert (served.release.alias, served.release.epoch, served.HasField("large")) == ("champion", 1, False)
     assert served.request == request.SerializeToString()
-    assert not served.HasField("large")
     assert oip.ModelInferResponse.FromString(served.response) == answer
 
 
@@ -254,10 +253,9 @@ def test_a_large_call_is_told_without_its_request(world: World) -> None:
     request = raw_request()
     request.parameters["note"].string_param = "x" * MAX_EVENT_PART_BYTES
     world.infer(request)
-    assert world.log.seen[0].request == b""
-    assert world.log.seen[0].response
-    expected = f"sha256:{sha256(request.SerializeToString()).hexdigest()}"
-    assert (world.log.seen[0].large.request_digest, world.log.seen[0].large.response_digest) == (expected, "")
+    (served,) = world.log.seen
+    assert (served.request, bool(served.response), served.large.response_digest) == (b"", True, "")
+    assert served.large.request_digest == f"sha256:{sha256(request.SerializeToString()).hexdigest()}"
 
 
 @pytest.fixture

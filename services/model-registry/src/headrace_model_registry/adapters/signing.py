@@ -3,8 +3,12 @@
 import base64
 import hashlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from headrace_runtime.errors import SettingsInvalid
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 _SETTING = "HEADRACE_SIGNING_KEY_FILE"
 
@@ -27,7 +31,7 @@ class Signer:
         return "" if self._private is None else base64.b64encode(self._private.sign(data)).decode()
 
 
-def _loaded(file: Path):  # type: ignore[no-untyped-def]
+def _loaded(file: Path) -> "Ed25519PrivateKey":
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 

@@ -1,14 +1,15 @@
 """The log's bytes as a stream of answers."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
 
 from headrace.registry.v1 import proof_pb2
 
-LINES = 200
-"""Entries in an answer at most: they have some KB each, and few have much more."""
+ANSWER_BYTES = 256 * 1024
+"""About how much an answer has: an entry more than it takes, which has a megabyte at most."""
+
+Lines = Iterator[tuple[int, bytes]]
 
 
 async def chunks(lines: Callable[[], Generator[tuple[int, bytes]]]) -> AsyncGenerator[proof_pb2.ReadLogResponse]:
@@ -16,9 +17,21 @@ async def chunks(lines: Callable[[], Generator[tuple[int, bytes]]]) -> AsyncGene
     read, loop = lines(), asyncio.get_running_loop()
     thread = ThreadPoolExecutor(1, "log stream")
     try:
-        while taken := await loop.run_in_executor(thread, lambda: list(islice(read, LINES))):
-            yield proof_pb2.ReadLogResponse(lines=[proof_pb2.LogLine(offset=at, value=data) for at, data in taken])
+        while taken := await loop.run_in_executor(thread, _some, read):
+            yield proof_pb2.ReadLogResponse(lines=taken)
     finally:
         # Behind what may be under way: a generator cannot be closed while it runs.
         thread.submit(read.close)
         thread.shutdown(wait=False)
+
+
+def _some(lines: Lines) -> list[proof_pb2.LogLine]:
+    """Return the next entries; none at the end."""
+    taken: list[proof_pb2.LogLine] = []
+    size = 0
+    for offset, value in lines:
+        taken.append(proof_pb2.LogLine(offset=offset, value=value))
+        size += len(value)
+        if size >= ANSWER_BYTES:
+            break
+    return taken
