@@ -25,6 +25,7 @@ from headrace_model_registry.transport.consumer import FACTS, PROGRESS
 from headrace_model_registry.transport.converters import from_log_entry, from_message
 from headrace_model_registry.transport.growth import Growth
 from headrace_model_registry.transport.outgoing import EMITTED
+from headrace_model_registry.transport.rollouts import Rollouts
 from headrace_model_registry.transport.servicer import SERVICE_NAME, RegistryServicer
 from headrace_model_registry.transport.tail import Tail
 from headrace_model_registry.transport.watch import Watchers
@@ -63,4 +64,6 @@ def build(settings: Settings) -> Service:
     servicer = RegistryServicer(Registry(state, topics, writer, new_id), stories, watchers, collector)
     host = GrpcHost(settings.listening(), [partial(add_RegistryServiceServicer_to_server, servicer)], [SERVICE_NAME])
     growth = Growth(settings, state, writer)
-    return Service(NAME, [writer, Tail(settings, state, source), growth, host, collector, watchers])
+    return Service(
+        NAME, [writer, Tail(settings, state, source), growth, Rollouts(state, writer), host, collector, watchers]
+    )

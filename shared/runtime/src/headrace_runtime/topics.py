@@ -18,6 +18,7 @@ from headrace.events.v1 import (
     pipeline_pb2,
     prediction_pb2,
     record_pb2,
+    rollout_pb2,
     run_pb2,
     segment_pb2,
 )
@@ -241,6 +242,19 @@ MODEL_REFUSED = Topic(
     (),
     "a version was not released, and why",
 )
+ROLLOUT_OBSERVED = Topic(
+    "headrace.rollout.observed.v1",
+    rollout_pb2.RolloutObserved,
+    "model/replica",
+    lambda message: f"{message.model}/{message.replica}",
+    ("inference",),
+    ("model-registry",),
+    "what a replica counted of a candidate beside the champion (lossy)",
+    partitions=1,
+    production_partitions=1,
+    compacted=True,
+    retention_ms=7 * DAY_MS,
+)
 PREDICTION_SERVED = Topic(
     "headrace.prediction.served.v2",
     prediction_pb2.PredictionsServed,
@@ -283,6 +297,7 @@ CONTROL_TOPICS: tuple[Topic, ...] = (
     MODEL_COMPRESSED,
     MODEL_RELEASED,
     MODEL_REFUSED,
+    ROLLOUT_OBSERVED,
     PREDICTION_SERVED,
     REGISTRY_LOG,
 )

@@ -26,8 +26,9 @@ from headrace_inference.core.generation import STREAM, Ask, Usage, Whole, ask_of
 from headrace_inference.core.occlusion import Occlusion
 from headrace_inference.core.outcomes import described, outcome_of
 from headrace_inference.core.quickness import check_deadline, is_quick, may_be_quick
+from headrace_inference.core.rollout import Tallies
 from headrace_inference.core.served import Served
-from headrace_inference.core.shelf import LoadedVersion, Shelf
+from headrace_inference.core.shelf import CHAMPION, LoadedVersion, Shelf
 from headrace_inference.core.signature import Call
 from headrace_inference.core.statistics import Statistics, VersionStatistics
 from headrace_inference.core.tensors import Array, OutputTensor, encode_raw
@@ -89,6 +90,7 @@ class Serving:
         new_id: Callable[[], str],
         degrading: Degrading,
         flights: Flights[Found],
+        tallies: Tallies,
     ) -> None:
         self._shelf = shelf
         self._flights = flights
@@ -101,16 +103,17 @@ class Serving:
         self._write = write
         self.new_id = new_id
         self.statistics = Statistics()
+        self.tallies = tallies
 
     def answer_now(self, asked: Asked, call: Call) -> Answer | None:
         """Answer a call in this thread; None when it has to wait for anything, or could keep others waiting."""
         version = self.open(asked, call.model, call.version)
         if call.explain or not may_be_quick(version):
             return None
-        work = self._read(version, call, asked)
+        work = self.read(version, call, asked)
         if not is_quick(version, work.rows):
             return None
-        check_deadline(version, _left_s(asked, call))
+        check_deadline(version, left_of(asked, call))
         computing = time.perf_counter()
         results = version.model.run(work.arrays, work.outputs)
         part = self._outputs_part(work, results, time.perf_counter() - computing)
@@ -121,14 +124,14 @@ class Serving:
         version = self.open(asked, call.model, call.version)
         if version.language is not None:
             with self._held(asked, call) as (version, language):
-                work, left_s = self._read(version, call, asked), partial(_left_s, asked, call)
+                work, left_s = self.read(version, call, asked), partial(left_of, asked, call)
                 if call.chat:
                     await work.render(language)
                 if work.ask is not None and work.ask.streamed:
                     raise InvalidInput(f"input {STREAM!r}: expected false for one answer: see ModelStreamInfer")
                 found = await self._shared(work, left_s, partial(self._whole, language, work, asked))
             return self._answered(work, found)
-        work, left_s = self._read(version, call, asked), partial(_left_s, asked, call)
+        work, left_s = self.read(version, call, asked), partial(left_of, asked, call)
         async with _within(version, call, left_s()):
             explained = call.explain
             found = Found(await self._explained(work, left_s)) if explained else await self._outputs(work, left_s)
@@ -141,10 +144,10 @@ class Serving:
         kept comes without pieces. Whoever goes before the end has to close the iteration, and gives its place up.
         """
         with self._held(asked, call) as (version, language):
-            work = self._read(version, call, asked)
+            work = self.read(version, call, asked)
             if call.chat:
                 await work.render(language)
-            async with aclosing(self._written(language, work, asked, partial(_left_s, asked, call))) as written:
+            async with aclosing(self._written(language, work, asked, partial(left_of, asked, call))) as written:
                 async for each in written:
                     yield each
 
@@ -197,7 +200,19 @@ class Serving:
         strain = max(own, self.line_strain(left_s))
         return (best, *best.cheaper)[self._degrading.step(strain, len(best.cheaper))]
 
-    def _read(self, version: LoadedVersion, call: Call, asked: Asked) -> Work:
+    def took(self, version: LoadedVersion, seconds: float) -> None:
+        """Count a computation of a champion beside which a candidate is tried."""
+        candidates = self._shelf.candidates
+        candidate = candidates.get(version.release.model) if candidates else None
+        if candidate is not None and version.release.alias == CHAMPION and not version.degraded:
+            self.tallies.of(candidate.release).champion_took(seconds)
+
+    def computed(self, work: Work, results: list[Array], took_s: float) -> Answer:
+        """Return the answer of a version that was computed elsewhere."""
+        return self._answered(work, Found(self._outputs_part(work, results, took_s)))
+
+    def read(self, version: LoadedVersion, call: Call, asked: Asked) -> Work:
+        """Return a call that fits a version. Raises InvalidInput, TooLarge."""
         signature = version.model.signature
         arrays, outputs = signature.arrays(call), signature.requested(call.outputs)
         statistics = self.statistics.of(version.release)
@@ -311,6 +326,7 @@ class Serving:
 
     def _outputs_part(self, work: Work, results: list[Array], infer_s: float, queue_s: float = 0.0) -> bytes:
         """Return the outputs' part of an answer, and count how it was computed."""
+        self.took(work.version, infer_s)
         signature = work.version.model.signature
         tensors = (
             OutputTensor(name, datatype.name, array.shape, encode_raw(array, datatype))
@@ -357,7 +373,7 @@ class Serving:
         metrics.REQUESTS.labels(model, ordinal, outcome_of(error)).inc()
 
 
-def _left_s(asked: Asked, call: Call) -> float | None:
+def left_of(asked: Asked, call: Call) -> float | None:
     """Return the seconds until the caller stops waiting, None without a limit of time."""
     left_s = asked.context.time_remaining()
     if call.timeout_s is None:

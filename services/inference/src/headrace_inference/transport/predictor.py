@@ -21,6 +21,8 @@ from headrace_inference.core.signature import Call
 from headrace_inference.core.work import Found
 from headrace_inference.ports import CallContext, Computing, Hot, Predictions
 from headrace_inference.transport import converters, wire
+from headrace_inference.transport.beside import Beside
+from headrace_inference.transport.candidates import Candidates
 from headrace_inference.transport.known_calls import KnownCall, KnownCalls
 from headrace_inference.transport.pieces import Pieces
 from headrace_inference.transport.recent import RecentAnswers
@@ -43,7 +45,9 @@ class Predictor:
         degrading: Degrading | None = None,
         flights: Flights[Found] | None = None,
         recent: RecentAnswers | None = None,
+        beside: Beside | None = None,
     ) -> None:
+        beside = beside or Beside(1)
         self.serving = Serving(
             shelf,
             hot,
@@ -53,9 +57,11 @@ class Predictor:
             new_id,
             degrading or Degrading(),
             flights or Flights(most_calls=1000, most_bytes=64 * 1024 * 1024),
+            beside.tallies,
         )
         self.pieces = Pieces(shelf, self.serving, self._open, self._sent)
         """Answers calls of models of language, piece by piece."""
+        self._candidates = Candidates(shelf, self.serving, beside)
         self._known = KnownCalls()
         self._recent = recent or RecentAnswers(0)
         self.statistics = self.serving.statistics
@@ -66,6 +72,8 @@ class Predictor:
         Raises errors of headrace_runtime.errors.
         """
         asked = Asked(len(request), context, time.perf_counter())
+        if self._candidates.of(request) is not None:
+            return None
         if (sent := self._recalled(request, asked)) is not None:
             return sent
         known = self._known.find(request)
@@ -89,6 +97,17 @@ class Predictor:
     async def infer(self, request: bytes, context: CallContext) -> bytes:
         """Return a serialised ModelInferResponse to a serialised request. Raises errors of headrace_runtime.errors."""
         asked = Asked(len(request), context, time.perf_counter())
+        if (candidate := self._candidates.of(request)) is None:
+            return await self._infer(request, asked)
+        tried = await self._candidates.answer(candidate, asked, request, self._sent)
+        if isinstance(tried, bytes):
+            return tried
+        sent = await self._infer(request, asked)
+        tried()
+        return sent
+
+    async def _infer(self, request: bytes, asked: Asked) -> bytes:
+        """Return what the version that is asked answers."""
         if (sent := self._recalled(request, asked)) is not None:
             return sent
         try:
@@ -155,6 +174,7 @@ class Predictor:
         except BaseException as error:
             self.serving.count_failure(asked, error)
             raise
+        self.serving.took(version, computed - computing)
         metrics.of_version(version.release.model, version.release.ordinal).compute.observe(computed - computing)
         statistics = self.statistics.of(version.release)
         read_s, wrote_s = computing - asked.started, time.perf_counter() - computed
@@ -181,3 +201,4 @@ class Predictor:
     def _tell(self, request: bytes, asked: Asked, answer: Answer, sent: bytes) -> None:
         asked.context.set_trailing_metadata(((PREDICTION_ID, answer.prediction_id),))
         self.serving.tell(asked, answer, request, sent)
+        self._candidates.shade(asked, answer, request)

@@ -30,6 +30,8 @@ from headrace_model_registry.core.facts import (
     PipelineApplied,
     PipelineDeleted,
     PipelineSpec,
+    RolloutAdvanced,
+    RolloutEnded,
     RunFailed,
     RunKind,
     TrainingHeld,
@@ -48,6 +50,7 @@ from headrace_model_registry.core.records import (
     Version,
     VersionState,
 )
+from headrace_model_registry.core.rollout import RolloutRecord
 
 Key: TypeAlias = tuple[str, str]
 
@@ -78,6 +81,8 @@ class Catalogue:
     """The release in force, by model and alias."""
     epochs: dict[Key, int] = field(default_factory=dict)
     """The highest epoch given, by model and alias."""
+    rollouts: dict[str, RolloutRecord] = field(default_factory=dict)
+    """The rollout under way, by model."""
     departed: dict[tuple[str, int], "Catalogue"] = field(default_factory=dict)
     """What was known of each deleted pipeline, by its name and the number of those deleted before it."""
 
@@ -120,11 +125,14 @@ class Catalogue:
         """Return the training run of a pipeline that waits for the candidate under way, None when none does."""
         return next((run for run in self._latest_runs(pipeline) if run.state is RunState.WAITING), None)
 
-    def is_busy(self, pipeline: str, ended: str = "") -> bool:
+    def is_busy(self, pipeline: str, ended: str = "", ended_rollout: str = "") -> bool:
         """Return whether a pipeline's candidate is under way: the run begun last has not ended; `ended` names one.
 
-        An earlier run that never ended, as in logs of before runs were held, holds up nothing.
+        An earlier run that never ended, as in logs of before runs were held, holds up nothing. A candidate is under way
+        until its rollout has ended; `ended_rollout` names the model of one that ends now.
         """
+        if any(m != ended_rollout and each.advanced.pipeline == pipeline for m, each in self.rollouts.items()):
+            return True
         never = (RunState.WAITING, RunState.SUPERSEDED)
         latest = next((run for run in self._latest_runs(pipeline) if run.state not in never and run.holds_up), None)
         return latest is not None and latest.state is RunState.RUNNING and latest.request.run_id != ended
@@ -177,6 +185,9 @@ class Catalogue:
                 gone._end_run(run.request.run_id, RunState.FAILED, time, "the pipeline was deleted", never_began=waited)
         gone.releases = [release for release in self.releases if release.released.pipeline == event.pipeline]
         self.releases = [release for release in self.releases if release.released.pipeline != event.pipeline]
+        self.rollouts = {
+            model: each for model, each in self.rollouts.items() if each.advanced.pipeline != event.pipeline
+        }
         self.departed[event.pipeline, event.incarnation] = gone
 
     @_fold.register
@@ -274,8 +285,17 @@ class Catalogue:
         self.epochs[event.model, event.alias] = event.epoch
         if before is not None:
             self._replace(before.released)
-        self._judge(event.pipeline, event.version_id, VersionState.RELEASED, event.gates)
+        state = VersionState.RELEASED if event.alias == CHAMPION else VersionState.CANDIDATE
+        self._judge(event.pipeline, event.version_id, state, event.gates)
         self._judge_elsewhere(event)
+
+    @_fold.register
+    def _(self, event: RolloutAdvanced, time: datetime) -> None:
+        self.rollouts[event.model] = RolloutRecord(event, time)
+
+    @_fold.register
+    def _(self, event: RolloutEnded, _time: datetime) -> None:
+        self.rollouts.pop(event.model, None)
 
     @_fold.register
     def _(self, event: ModelRefused, _time: datetime) -> None:

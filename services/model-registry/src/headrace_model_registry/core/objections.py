@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import singledispatch
 
-from headrace_model_registry.core import recalibration, retention, rollback
+from headrace_model_registry.core import candidates, recalibration, retention, rollback
 from headrace_model_registry.core.catalogue import Catalogue
 from headrace_model_registry.core.facts import (
     CompressionRequested,
@@ -18,7 +18,15 @@ from headrace_model_registry.core.facts import (
     RunKind,
 )
 from headrace_model_registry.core.records import RunState
-from headrace_model_registry.core.wishes import Input, PartitionsAdded, Recalibration, Retirement, Rollback
+from headrace_model_registry.core.wishes import (
+    Input,
+    PartitionsAdded,
+    Recalibration,
+    Retirement,
+    Rollback,
+    RolloutLook,
+    RolloutOrder,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +109,21 @@ def _(fact: RunFailed, catalogue: Catalogue) -> Objection | None:
 
 @objection.register
 def _(fact: Rollback, catalogue: Catalogue) -> Objection | None:
+    if rollback.is_of_the_candidate(catalogue, fact):
+        return None
     found = rollback.target(catalogue, fact)
+    return Objection(found) if isinstance(found, str) else None
+
+
+@objection.register
+def _(fact: RolloutLook, catalogue: Catalogue) -> Objection | None:
+    found = candidates.look(fact, catalogue)
+    return Objection(found, repeated=True) if isinstance(found, str) else None
+
+
+@objection.register
+def _(fact: RolloutOrder, catalogue: Catalogue) -> Objection | None:
+    found = candidates.order(fact, catalogue)
     return Objection(found) if isinstance(found, str) else None
 
 

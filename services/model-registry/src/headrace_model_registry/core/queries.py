@@ -6,9 +6,16 @@ from datetime import datetime
 
 from headrace_model_registry.core import recalibration, specs
 from headrace_model_registry.core.catalogue import Catalogue
-from headrace_model_registry.core.facts import PipelineApplied, RunKind
-from headrace_model_registry.core.progress import DatasetProgressed, PipelineTroubled, Progress, RunProgressed
+from headrace_model_registry.core.facts import CHAMPION, PipelineApplied, RunKind
+from headrace_model_registry.core.progress import (
+    DatasetProgressed,
+    PipelineTroubled,
+    Progress,
+    RolloutObserved,
+    RunProgressed,
+)
 from headrace_model_registry.core.records import Dataset, Release, RunRecord, RunState, Version
+from headrace_model_registry.core.rollout import Observed, added, merged
 from headrace_model_registry.core.withheld import why_withheld
 
 MOST_TROUBLES = 500
@@ -65,6 +72,26 @@ class ProgressBoard:
     runs: Mapping[str, RunProgressed] = field(default_factory=dict)
     troubles: Mapping[tuple[str, ...], PipelineTroubled] = field(default_factory=dict)
     """By pipeline, part, instance and subject, the latest told last."""
+    tried: Mapping[str, tuple[int, Mapping[str, RolloutObserved]]] = field(default_factory=dict)
+    """By model, what each replica counted of the candidate's latest step, and that step's epoch."""
+
+    def observed(self, model: str, epoch: int) -> Observed:
+        """Return what all replicas counted of a candidate since the release that has this epoch."""
+        shown, replicas = self.tried.get(model, (0, {}))
+        if shown != epoch:
+            return Observed()
+        fault = next((each.fault for each in replicas.values() if each.fault), "")
+        return Observed(added(each.counts for each in replicas.values()), fault)
+
+    def _trying(self, told: RolloutObserved) -> "ProgressBoard":
+        epoch, replicas = self.tried.get(told.model, (0, {}))
+        if told.epoch < epoch:
+            return self
+        own = replicas.get(told.replica) if told.epoch == epoch else None
+        if own is not None:
+            told = replace(told, counts=merged(own.counts, told.counts), fault=own.fault or told.fault)
+        kept = {**(replicas if told.epoch == epoch else {}), told.replica: told}
+        return replace(self, tried={**self.tried, told.model: (told.epoch, kept)})
 
     def showing(self, progress: Progress) -> "ProgressBoard":
         """Return the board with one more message on it; an older attempt never hides a newer one."""
@@ -73,6 +100,8 @@ class ProgressBoard:
             others = {known: trouble for known, trouble in self.troubles.items() if known != place}
             told = list((others | ({place: progress} if progress.reason else {})).items())
             return replace(self, troubles=dict(told[-MOST_TROUBLES:]))
+        if isinstance(progress, RolloutObserved):
+            return self._trying(progress)
         if isinstance(progress, DatasetProgressed):
             return replace(self, filling={**self.filling, progress.pipeline: progress})
         shown = self.runs.get(progress.run_id)
@@ -133,7 +162,11 @@ def status(catalogue: Catalogue, board: ProgressBoard, pipeline: str) -> Pipelin
     if own is None and dataset is not None:
         subjects.add(dataset.frozen.dataset_id)
     wanted = own.request.run_id if own else ""
-    released = [release for release in catalogue.releases if release.released.pipeline == pipeline]
+    released = [
+        release
+        for release in catalogue.releases
+        if (release.released.pipeline, release.released.alias) == (pipeline, CHAMPION)
+    ]
     failure = catalogue.failures.get(pipeline)
     filling, applied = board.filling.get(pipeline), catalogue.pipelines[pipeline]
     return PipelineStatus(

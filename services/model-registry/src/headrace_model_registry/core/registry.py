@@ -10,6 +10,7 @@ from headrace_runtime.errors import FailedPrecondition, InvalidInput, NotFound
 from headrace_model_registry.core import ledger, origins, queries, specs, withheld
 from headrace_model_registry.core.evolution import require_same_rows
 from headrace_model_registry.core.facts import (
+    CHAMPION,
     CompressionRequested,
     DatasetRequested,
     ModelReleased,
@@ -172,6 +173,8 @@ class Registry:
     def rollback_model(self, model: str, ordinal: int, until_s: float | None = None) -> Release:
         """Make an earlier release of a model again and return the new one; the one before the current for ordinal 0.
 
+        While a candidate is rolled out it goes, and for ordinal 0 the champion stays: its release is returned.
+
         Raises NotFound for an unknown model, and FailedPrecondition when there is no such release to go back to.
         """
         known = {version.trained.model for version in self._state.catalogue.versions.values()}
@@ -180,6 +183,9 @@ class Registry:
         for entry in self._writer.write(Rollback(model, ordinal), until_s):
             if isinstance(entry.event, ModelReleased):
                 return Release(entry.event, entry.occur_time)
+        # A candidate went, and the champion stays.
+        if champion := self._state.catalogue.aliases.get((model, CHAMPION)):
+            return champion
         raise FailedPrecondition(f"nothing followed from the rollback of model {model}")
 
     def recalibrate_model(self, model: str, until_s: float | None = None) -> str:

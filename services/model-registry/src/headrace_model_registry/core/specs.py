@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from functools import lru_cache
 
-from headrace_data.spec import Gates, Objective, Pipeline, Privacy, learns, own_name, parse_canonical
+from headrace_data.spec import Gates, Objective, Pipeline, Privacy, Rollout, learns, own_name, parse_canonical
 from headrace_data.tasks import (
     COMMON_GATES,
     EMBEDDING_GATE,
@@ -181,6 +181,11 @@ def classes(spec: PipelineSpec) -> tuple[str, ...]:
 def degrades(spec: PipelineSpec) -> bool:
     """Tell whether replicas under overload may answer with a variant that takes less time."""
     return parse(spec).serve.degrade
+
+
+def rollout(spec: PipelineSpec) -> Rollout | None:
+    """Return the steps in which a version takes the champion's place; None where it does so at once."""
+    return parse(spec).serve.rollout
 
 
 def withholds(spec: PipelineSpec) -> bool:

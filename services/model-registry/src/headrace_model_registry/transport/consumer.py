@@ -13,6 +13,7 @@ from headrace_runtime.topics import (
     MODEL_COMPRESSED,
     MODEL_TRAINED,
     PIPELINE_TROUBLED,
+    ROLLOUT_OBSERVED,
     RUN_FAILED,
     RUN_PROGRESSED,
     Topic,
@@ -20,7 +21,13 @@ from headrace_runtime.topics import (
 
 from headrace_model_registry.core import facts
 from headrace_model_registry.core.facts import Fact
-from headrace_model_registry.core.progress import DatasetProgressed, PipelineTroubled, Progress, RunProgressed
+from headrace_model_registry.core.progress import (
+    DatasetProgressed,
+    PipelineTroubled,
+    Progress,
+    RolloutObserved,
+    RunProgressed,
+)
 from headrace_model_registry.transport.converters import from_message
 
 logger = logging.getLogger(__name__)
@@ -40,6 +47,7 @@ PROGRESS: dict[Topic, type[Progress]] = {
     DATASET_PROGRESSED: DatasetProgressed,
     RUN_PROGRESSED: RunProgressed,
     PIPELINE_TROUBLED: PipelineTroubled,
+    ROLLOUT_OBSERVED: RolloutObserved,
 }
 """What it shows and never records."""
 

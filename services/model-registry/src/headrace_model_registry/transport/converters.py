@@ -21,6 +21,7 @@ from headrace.events.v1 import (
     pipeline_pb2,
     prediction_pb2,
     record_pb2,
+    rollout_pb2,
     run_pb2,
 )
 from headrace.registry.v1 import registry_log_pb2, registry_service_pb2
@@ -39,6 +40,7 @@ _MODULES = (
     pipeline_pb2,
     prediction_pb2,
     record_pb2,
+    rollout_pb2,
     run_pb2,
     registry_log_pb2,
     registry_service_pb2,
@@ -142,7 +144,7 @@ def _reader(hint: Any) -> _Reader:
         return _optional(_reader(needed))
     if origin is tuple:
         item: Any = get_args(hint)[0]
-        if issubclass(item, str):
+        if issubclass(item, str | int):
             return lambda message, name: tuple(getattr(message, name))
         return lambda message, name: tuple(from_message(item, each) for each in getattr(message, name))
     if origin is Mapping:

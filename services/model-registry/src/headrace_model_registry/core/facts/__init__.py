@@ -31,6 +31,13 @@ from headrace_model_registry.core.facts.models import (
     VersionRetired,
 )
 from headrace_model_registry.core.facts.pipelines import PipelineApplied, PipelineDeleted, PipelineSpec
+from headrace_model_registry.core.facts.rollouts import (
+    RolloutAdvanced,
+    RolloutCounts,
+    RolloutEnded,
+    RolloutOutcome,
+    RolloutStage,
+)
 from headrace_model_registry.core.facts.runs import (
     CompressionRequested,
     RunFailed,
@@ -43,6 +50,7 @@ from headrace_model_registry.core.facts.runs import (
 )
 
 __all__ = [
+    "CANDIDATE",
     "CHAMPION",
     "CachePolicy",
     "CompressionRequested",
@@ -65,6 +73,11 @@ __all__ = [
     "PipelineDeleted",
     "PipelineSpec",
     "PrivacySpent",
+    "RolloutAdvanced",
+    "RolloutCounts",
+    "RolloutEnded",
+    "RolloutOutcome",
+    "RolloutStage",
     "RunFailed",
     "RunKind",
     "SourceRange",
@@ -81,6 +94,8 @@ __all__ = [
 
 CHAMPION = "champion"
 """The alias that the policy moves: what inference serves."""
+CANDIDATE = "candidate"
+"""The alias of what may take the champion's place and is tried beside it."""
 
 Decision: TypeAlias = (
     PipelineApplied
@@ -93,6 +108,8 @@ Decision: TypeAlias = (
     | ModelRefused
     | ModelWithdrawn
     | VersionRetired
+    | RolloutAdvanced
+    | RolloutEnded
 )
 """What the policy decides."""
 
