@@ -7,6 +7,12 @@ from typing import Any
 
 import grpc
 from headrace import open_inference
+from headrace.events.v1.rollout_pb2 import (
+    ROLLOUT_OUTCOME_ROLLED_BACK,
+    ROLLOUT_STAGE_CANARY,
+    ROLLOUT_STAGE_SHADOW,
+    RolloutCounts,
+)
 from headrace.registry.v1 import registry_service_pb2 as messages
 from headrace.registry.v1 import registry_service_pb2_grpc as services
 
@@ -36,9 +42,38 @@ class Answers(services.RegistryServiceServicer):
         )
         return self._seen(request, context, answer)
 
+    def MoveRollout(self, request: Any, context: Any) -> messages.MoveRolloutResponse:  # noqa: N802
+        """Tell of a rollout."""
+        return self._seen(request, context, messages.MoveRolloutResponse(rollout=candidate()))
+
+    def ListRollouts(self, request: Any, context: Any) -> messages.ListRolloutsResponse:  # noqa: N802
+        """Tell of one that went back, and one under way."""
+        counts = RolloutCounts(candidate_calls=118, failed=5, candidate_times=[0] * 20 + [118])
+        back = messages.Rollout(
+            model="digits",
+            ordinal=2,
+            stage=ROLLOUT_STAGE_CANARY,
+            share=10,
+            step=1,
+            steps=3,
+            reason="with 10 % of the calls: 5 of 123 calls failed, limit 1.00%",
+            outcome=ROLLOUT_OUTCOME_ROLLED_BACK,
+            counts=counts,
+        )
+        back.end_time.FromJsonString("2026-05-17T12:30:00Z")
+        return self._seen(request, context, messages.ListRolloutsResponse(rollouts=[back, candidate()]))
+
     def RecalibrateModel(self, request: Any, context: Any) -> messages.RecalibrateModelResponse:  # noqa: N802
         """Tell of a run."""
         return self._seen(request, context, messages.RecalibrateModelResponse(run_id="recalibrate-7"))
+
+
+def candidate() -> messages.Rollout:
+    """Return a rollout that is in the shadow."""
+    rollout = messages.Rollout(model="digits", ordinal=3, stage=ROLLOUT_STAGE_SHADOW, steps=4)
+    rollout.reason = "12 of 100 calls have come"
+    rollout.begin_time.FromJsonString("2026-05-17T12:31:00Z")
+    return rollout
 
 
 def word_by_word(words: list[Any], seen: list[Any]) -> grpc.RpcMethodHandler[Any, Any]:

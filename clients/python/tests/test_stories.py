@@ -106,6 +106,19 @@ def test_a_recalibration_tells_its_run(headrace, registry):
     assert registry.requests == [messages.RecalibrateModelRequest(model="digits")] * 2
 
 
+def test_rollouts_are_shown_with_why_they_ended_and_moved_by_hand(headrace, registry):
+    shown = headrace("rollout", "digits").stdout
+    assert "digits version 2: with 10 % of the calls: 5 of 123 calls failed, limit 1.00%" in shown
+    assert "rolled back" in shown
+    assert "shadow" in shown
+    assert registry.requests == [messages.ListRolloutsRequest(model="digits")]
+    back, going = json.loads(headrace("rollout", "digits", "advance", "--json").stdout)
+    assert registry.requests[1] == messages.MoveRolloutRequest(model="digits", advance=True)
+    assert (back["outcome"], back["share"], back["counts"]["failed"]) == ("rolled back", 10, 5)
+    assert back["counts"]["candidate_median_s"] == pytest.approx(0.000349, rel=0.01)
+    assert (going["outcome"], going["stage"], going["counts"]) == (None, "shadow", None)
+
+
 def test_a_rollback_that_cannot_be_is_a_failure_with_its_reason(headrace, registry):
     registry.refusal = (grpc.StatusCode.FAILED_PRECONDITION, "there is no release of model digits before version 1")
     result = headrace("rollback", "digits")

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 from headrace_data.spec import load_pipeline
 from headrace_model_registry.core import facts
+from headrace_model_registry.core.candidates import listed
 from headrace_model_registry.core.facts import CANDIDATE, CHAMPION, RolloutCounts, RolloutOutcome, RolloutStage
 from headrace_model_registry.core.objections import Objection
 from headrace_model_registry.core.progress import RolloutObserved
@@ -144,6 +145,23 @@ def test_a_person_may_move_a_candidate(rolling):
     assert [event.share for event in ledger.grant(RolloutOrder("digits", advance=True))] == [10, 10]
     assert ledger.grant(RolloutOrder("digits", advance=False))[0].outcome is RolloutOutcome.ABORTED
     assert "has no candidate" in ledger.grant(RolloutOrder("digits", advance=True)).reason
+
+
+def test_a_rollout_is_shown_with_what_it_waits_for_and_why_it_ended(rolling):
+    ledger, board, now = rolling.ledger, ProgressBoard(), rolling.ledger.log[-1].occur_time
+    board = board.showing(RolloutObserved("digits", "digits", 1, "a", replace(GOOD, candidate_calls=12)))
+    (going,) = listed(ledger.catalogue, board, now, "digits")
+    assert (going.ordinal, going.step, going.steps, going.end_time) == (2, 0, 3, None)
+    assert (going.reason, going.counts.candidate_calls) == ("12 of 100 calls have come", 12)
+    look(ledger, replace(GOOD, not_finite=1))
+    (over,) = listed(ledger.catalogue, board, now)
+    assert (over.outcome, over.end_time, over.counts.not_finite) == (
+        RolloutOutcome.ROLLED_BACK,
+        ledger.log[-1].occur_time,
+        1,
+    )
+    assert listed(ledger.catalogue, board, now, "other") == []
+    assert [release.released.alias for release in ledger.catalogue.releases] == [CHAMPION]
 
 
 def test_the_end_of_the_pipeline_is_that_of_its_rollout(rolling):

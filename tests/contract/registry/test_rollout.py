@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from headrace import open_inference as oip
 from headrace.events.v1.model_pb2 import ModelRefused
+from headrace.events.v1.rollout_pb2 import ROLLOUT_OUTCOME_PROMOTED, ROLLOUT_OUTCOME_ROLLED_BACK
 from headrace.events.v1.run_pb2 import CompressionRequested, TrainingRequested
 from headrace.registry.v1 import registry_service_pb2 as pb
 from headrace_inference.settings import Settings as InferenceSettings
@@ -158,9 +159,15 @@ def test_a_good_candidate_takes_over_and_a_bad_one_goes_back_though_the_registry
         assert calls.answered["2"], "the champion answers"
         with running(settings) as (_, registry):
             refused = cluster.wait_for(ModelRefused, NAME)
+            rollouts = registry.ListRollouts(pb.ListRolloutsRequest(model=NAME)).rollouts
             assert story.states(registry) == [pb.VERSION_STATE_REPLACED, released, pb.VERSION_STATE_REFUSED]
     assert calls.failed == []
     assert "with 50 % of the calls: answers that are no finite numbers" in refused.reason
+    promoted, back = rollouts
+    assert (promoted.ordinal, promoted.outcome, promoted.share) == (2, ROLLOUT_OUTCOME_PROMOTED, 50)
+    assert promoted.counts.candidate_calls >= 20
+    assert (back.ordinal, back.outcome, back.reason in refused.reason) == (3, ROLLOUT_OUTCOME_ROLLED_BACK, True)
+    assert back.counts.not_finite
     log = cluster.log(NAME)
     assert log[-3:] == ["rollout_ended", "model_withdrawn", "model_refused"]
     assert (log.count("rollout_advanced"), log.count("rollout_ended")) == (2, 2)

@@ -119,6 +119,20 @@ class RegistryClient(ServiceClient):
             answer = self._call(self._stub.RollbackModel, messages.RollbackModelRequest(model=model, ordinal=ordinal))
         return answer.release
 
+    def move_rollout(self, model: str, *, advance: bool) -> messages.Rollout:
+        """Begin the next step of a model's candidate, or take the candidate back; return where the rollout stands.
+
+        Raises NotPossibleNow when none is rolled out.
+        """
+        with _unsure("the candidate may have moved all the same: look at `headrace rollout` before you ask again"):
+            request = messages.MoveRolloutRequest(model=model, advance=advance)
+            return self._call(self._stub.MoveRollout, request).rollout
+
+    def rollouts(self, model: str = "", *, as_of: datetime | None = None) -> list[messages.Rollout]:
+        """Return the rollouts of one model, or of all: those that are over first, then those under way."""
+        request = messages.ListRolloutsRequest(model=model, as_of=_timestamp(as_of))
+        return list(self._call(self._stub.ListRollouts, request).rollouts)
+
     def recalibrate(self, model: str) -> str:
         """Have the variants of a model's champion made again with rows of the newest dataset; return the run's id.
 

@@ -15,6 +15,7 @@ from headrace.events.v1.run_pb2 import RUN_KIND_COMPRESSION, RUN_KIND_MEASUREMEN
 from headrace.registry.v1 import registry_service_pb2 as messages
 from headrace_data.tasks import TASKS, task_of
 
+from headrace_client.rollouts import text_of
 from headrace_client.views import short_id
 
 EVER_RELEASED = (messages.VERSION_STATE_RELEASED, messages.VERSION_STATE_REPLACED)
@@ -225,6 +226,8 @@ def _compression(state: messages.WatchPipelineResponse, counts: bool) -> Stage:
 
 def _release(state: messages.WatchPipelineResponse, counts: bool) -> Stage:
     version = state.version
+    if counts and state.HasField("rollout") and state.rollout.version_id == version.trained.version_id:
+        return Stage("release", Mark.RUNNING, text_of(state.rollout))
     if not counts or not state.HasField("version") or _any_running(state):
         return Stage("release", Mark.WAITING, "comes when a variant passes its gates")
     # A version that was released before and refused when it was judged again keeps its state and gets a reason.

@@ -5,8 +5,9 @@ step is never taken for another's.
 """
 
 from dataclasses import replace
+from datetime import datetime
 
-from headrace_data.spec import Rollout
+from headrace_data.spec import Rollout as Plan
 
 from headrace_model_registry.core import rollout, specs
 from headrace_model_registry.core.catalogue import Catalogue
@@ -23,7 +24,8 @@ from headrace_model_registry.core.facts import (
     RolloutOutcome,
     RolloutStage,
 )
-from headrace_model_registry.core.rollout import Advances, Ends, RolloutRecord, Waits
+from headrace_model_registry.core.queries import ProgressBoard
+from headrace_model_registry.core.rollout import Advances, Ends, Rollout, RolloutRecord, Waits
 from headrace_model_registry.core.wishes import RolloutLook, RolloutOrder
 
 BY_HAND = "asked for by hand"
@@ -32,7 +34,7 @@ ROLLED_BACK = "the champion was rolled back"
 """Why a candidate went when a rollback was asked for."""
 
 
-def begun(released: ModelReleased, plan: Rollout | None, spec_digest: str, catalogue: Catalogue) -> list[Decision]:
+def begun(released: ModelReleased, plan: Plan | None, spec_digest: str, catalogue: Catalogue) -> list[Decision]:
     """Return the release of a version as its pipeline has it rolled out: at once without a plan."""
     if plan is None:
         return [released]
@@ -82,7 +84,18 @@ def taken_back(model: str, catalogue: Catalogue) -> list[Decision]:
     return [] if record is None else _gone(record, Ends(ROLLED_BACK, RolloutOutcome.ABORTED), None)
 
 
-def plan_of(record: RolloutRecord, catalogue: Catalogue) -> Rollout:
+def listed(catalogue: Catalogue, board: ProgressBoard, moment: datetime, model: str = "") -> list[Rollout]:
+    """Return the rollouts of a model, or of all, as they stand at a moment (aware): those that are over first."""
+    ended = [each for each in catalogue.ended_rollouts if model in ("", each.record.advanced.model)]
+    going = [each for name, each in catalogue.rollouts.items() if model in ("", name)]
+    found = [rollout.shown_ended(each, plan_of(each.record, catalogue)) for each in ended]
+    for each in going:
+        observed = board.observed(each.advanced.model, each.advanced.epoch)
+        found.append(rollout.shown(each, plan_of(each, catalogue), observed, moment))
+    return found
+
+
+def plan_of(record: RolloutRecord, catalogue: Catalogue) -> Plan:
     """Return the steps of a rollout: those of the spec that it began with, whatever was applied since."""
     spec = catalogue.specs[record.advanced.pipeline, record.advanced.spec_digest]
     plan = specs.rollout(spec)
@@ -130,7 +143,7 @@ def _withdrawn(advanced: RolloutAdvanced) -> ModelWithdrawn:
 
 
 def _advanced(
-    released: ModelReleased, plan: Rollout, step: int, reason: str, spec_digest: str, catalogue: Catalogue
+    released: ModelReleased, plan: Plan, step: int, reason: str, spec_digest: str, catalogue: Catalogue
 ) -> RolloutAdvanced:
     share = plan.steps[step].share
     return RolloutAdvanced(

@@ -15,6 +15,7 @@ from headrace_data.tasks import Measure, task_of
 
 from headrace_model_registry.core.choice import on_frontier
 from headrace_model_registry.core.facts import (
+    CANDIDATE,
     CHAMPION,
     CompressionRequested,
     DatasetFailed,
@@ -50,7 +51,7 @@ from headrace_model_registry.core.records import (
     Version,
     VersionState,
 )
-from headrace_model_registry.core.rollout import RolloutRecord
+from headrace_model_registry.core.rollout import EndedRollout, RolloutRecord
 
 Key: TypeAlias = tuple[str, str]
 
@@ -83,6 +84,8 @@ class Catalogue:
     """The highest epoch given, by model and alias."""
     rollouts: dict[str, RolloutRecord] = field(default_factory=dict)
     """The rollout under way, by model."""
+    ended_rollouts: list[EndedRollout] = field(default_factory=list)
+    """Those that are over, the one that ended last at the end."""
     departed: dict[tuple[str, int], "Catalogue"] = field(default_factory=dict)
     """What was known of each deleted pipeline, by its name and the number of those deleted before it."""
 
@@ -131,7 +134,7 @@ class Catalogue:
         An earlier run that never ended, as in logs of before runs were held, holds up nothing. A candidate is under way
         until its rollout has ended; `ended_rollout` names the model of one that ends now.
         """
-        if any(m != ended_rollout and each.advanced.pipeline == pipeline for m, each in self.rollouts.items()):
+        if any(name != ended_rollout and each.pipeline == pipeline for name, each in self.rollouts.items()):
             return True
         never = (RunState.WAITING, RunState.SUPERSEDED)
         latest = next((run for run in self._latest_runs(pipeline) if run.state not in never and run.holds_up), None)
@@ -185,9 +188,8 @@ class Catalogue:
                 gone._end_run(run.request.run_id, RunState.FAILED, time, "the pipeline was deleted", never_began=waited)
         gone.releases = [release for release in self.releases if release.released.pipeline == event.pipeline]
         self.releases = [release for release in self.releases if release.released.pipeline != event.pipeline]
-        self.rollouts = {
-            model: each for model, each in self.rollouts.items() if each.advanced.pipeline != event.pipeline
-        }
+        self.rollouts = {name: each for name, each in self.rollouts.items() if each.pipeline != event.pipeline}
+        self.ended_rollouts = [each for each in self.ended_rollouts if each.record.pipeline != event.pipeline]
         self.departed[event.pipeline, event.incarnation] = gone
 
     @_fold.register
@@ -279,13 +281,14 @@ class Catalogue:
     @_fold.register
     def _(self, event: ModelReleased, time: datetime) -> None:
         release = Release(event, time)
-        self.releases.append(release)
+        if event.alias != CANDIDATE:  # of those the rollout tells
+            self.releases.append(release)
         before = self.aliases.get((event.model, event.alias))
         self.aliases[event.model, event.alias] = release
         self.epochs[event.model, event.alias] = event.epoch
         if before is not None:
             self._replace(before.released)
-        state = VersionState.RELEASED if event.alias == CHAMPION else VersionState.CANDIDATE
+        state = VersionState.CANDIDATE if event.alias == CANDIDATE else VersionState.RELEASED
         self._judge(event.pipeline, event.version_id, state, event.gates)
         self._judge_elsewhere(event)
 
@@ -294,8 +297,10 @@ class Catalogue:
         self.rollouts[event.model] = RolloutRecord(event, time)
 
     @_fold.register
-    def _(self, event: RolloutEnded, _time: datetime) -> None:
-        self.rollouts.pop(event.model, None)
+    def _(self, event: RolloutEnded, time: datetime) -> None:
+        record = self.rollouts.pop(event.model, None)
+        if record is not None:
+            self.ended_rollouts.append(EndedRollout(record, event, time))
 
     @_fold.register
     def _(self, event: ModelRefused, _time: datetime) -> None:

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from headrace_model_registry.core import recalibration, specs
 from headrace_model_registry.core.catalogue import Catalogue
-from headrace_model_registry.core.facts import CHAMPION, PipelineApplied, RunKind
+from headrace_model_registry.core.facts import PipelineApplied, RunKind
 from headrace_model_registry.core.progress import (
     DatasetProgressed,
     PipelineTroubled,
@@ -15,7 +15,7 @@ from headrace_model_registry.core.progress import (
     RunProgressed,
 )
 from headrace_model_registry.core.records import Dataset, Release, RunRecord, RunState, Version
-from headrace_model_registry.core.rollout import Observed, added, merged
+from headrace_model_registry.core.rollout import Observed, Rollout, added, merged
 from headrace_model_registry.core.withheld import why_withheld
 
 MOST_TROUBLES = 500
@@ -51,6 +51,7 @@ class PipelineStatus:
     troubles: tuple[PipelineTroubled, ...] = ()
     withheld: str = ""
     """Why nothing is trained on the dataset, by the spec in force; empty when something may be."""
+    rollout: Rollout | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,11 +163,7 @@ def status(catalogue: Catalogue, board: ProgressBoard, pipeline: str) -> Pipelin
     if own is None and dataset is not None:
         subjects.add(dataset.frozen.dataset_id)
     wanted = own.request.run_id if own else ""
-    released = [
-        release
-        for release in catalogue.releases
-        if (release.released.pipeline, release.released.alias) == (pipeline, CHAMPION)
-    ]
+    released = [release for release in catalogue.releases if release.released.pipeline == pipeline]
     failure = catalogue.failures.get(pipeline)
     filling, applied = board.filling.get(pipeline), catalogue.pipelines[pipeline]
     return PipelineStatus(

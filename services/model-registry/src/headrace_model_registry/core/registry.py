@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from headrace_data.spec import Pipeline, SpecInvalid, load_pipeline, own_name
 from headrace_runtime.errors import FailedPrecondition, InvalidInput, NotFound
 
-from headrace_model_registry.core import ledger, origins, queries, specs, withheld
+from headrace_model_registry.core import candidates, ledger, origins, queries, specs, withheld
 from headrace_model_registry.core.evolution import require_same_rows
 from headrace_model_registry.core.facts import (
     CHAMPION,
@@ -23,8 +23,9 @@ from headrace_model_registry.core.facts.backfill import Backfill, require_sound
 from headrace_model_registry.core.progress import PipelineTroubled
 from headrace_model_registry.core.queries import Lag, PipelineStatus, ProgressBoard, Run
 from headrace_model_registry.core.records import Dataset, Release, Version
+from headrace_model_registry.core.rollout import Rollout
 from headrace_model_registry.core.state import State
-from headrace_model_registry.core.wishes import Recalibration, Rollback
+from headrace_model_registry.core.wishes import Recalibration, Rollback, RolloutOrder
 from headrace_model_registry.ports import Topics, Writer
 
 
@@ -220,6 +221,20 @@ class Registry:
         """Return the releases, oldest first; of all models when `model` is empty."""
         return queries.releases(self._state.as_of(as_of), model)
 
+    def move_rollout(self, model: str, advance: bool, until_s: float | None = None) -> Rollout:
+        """Begin the next step of a model's candidate, or take it back; return where the rollout stands.
+
+        Raises FailedPrecondition when there is none.
+        """
+        self._writer.write(RolloutOrder(model, advance), until_s)
+        return self.list_rollouts(model)[-1]
+
+    def list_rollouts(self, model: str, as_of: datetime | None = None) -> list[Rollout]:
+        """Return the rollouts, those that are over first; of all models when `model` is empty."""
+        # Counts are not recorded before a step ends, so none are known of the past.
+        board = self._state.board if as_of is None else ProgressBoard()
+        return candidates.listed(self._state.as_of(as_of), board, as_of or datetime.now(UTC), model)
+
     def list_lags(self) -> list[Lag]:
         """Return how far each consumer group is behind, by group and topic; also one that has read nothing yet.
 
@@ -242,7 +257,8 @@ class Registry:
         self._must_know(pipeline)
         status = queries.status(self._state.catalogue, self._state.board, pipeline)
         troubles = [trouble for trouble in self.list_troubles() if trouble.pipeline == pipeline]
-        return replace(status, troubles=tuple(troubles))
+        going = [each for each in self.list_rollouts("") if each.pipeline == pipeline and each.end_time is None]
+        return replace(status, troubles=tuple(troubles), rollout=going[-1] if going else None)
 
     def _must_know(self, pipeline: str) -> PipelineApplied:
         known = self._state.catalogue.pipelines

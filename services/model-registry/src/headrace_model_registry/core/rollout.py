@@ -6,15 +6,21 @@ be kept any more within the calls that a step asks for, and a step ends no soone
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from itertools import zip_longest
 from math import ceil
 from typing import Any, Final
 
-from headrace_data.spec import Rollout
+from headrace_data.spec import Rollout as Plan
 
-from headrace_model_registry.core.facts.rollouts import RolloutAdvanced, RolloutCounts, RolloutOutcome, RolloutStage
+from headrace_model_registry.core.facts.rollouts import (
+    RolloutAdvanced,
+    RolloutCounts,
+    RolloutEnded,
+    RolloutOutcome,
+    RolloutStage,
+)
 
 FIRST_S: Final = 1e-5
 """What the first place of a count of times begins with (s); each place is a fourth of an octave."""
@@ -31,6 +37,39 @@ class RolloutRecord:
 
     advanced: RolloutAdvanced
     begin_time: datetime
+
+    @property
+    def pipeline(self) -> str:
+        """Name of the pipeline whose version it is of."""
+        return self.advanced.pipeline
+
+
+@dataclass(frozen=True, slots=True)
+class EndedRollout:
+    """A rollout that is over: the step that it was in, its end, and when that was (aware)."""
+
+    record: RolloutRecord
+    ended: RolloutEnded
+    end_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """A rollout as callers see it. Under way `end_time` is None, and `reason` says what it waits for."""
+
+    pipeline: str
+    model: str
+    version_id: str
+    ordinal: int
+    stage: RolloutStage
+    share: int
+    step: int
+    steps: int
+    begin_time: datetime
+    reason: str
+    outcome: RolloutOutcome = RolloutOutcome.UNSPECIFIED
+    end_time: datetime | None = None
+    counts: RolloutCounts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +125,7 @@ def _joined(counts: Sequence[RolloutCounts], join: Callable[..., int]) -> Rollou
     return RolloutCounts(**values)
 
 
-def judged(record: RolloutRecord, plan: Rollout, observed: Observed, moment: datetime) -> Waits | Advances | Ends:
+def judged(record: RolloutRecord, plan: Plan, observed: Observed, moment: datetime) -> Waits | Advances | Ends:
     """Return what follows in a rollout from what was observed in its step until a moment (aware)."""
     if reason := why_back(record, plan, observed):
         return Ends(reason)
@@ -102,7 +141,7 @@ def judged(record: RolloutRecord, plan: Rollout, observed: Observed, moment: dat
     return Advances(f"{_where(record.advanced)}: {told(counts)}")
 
 
-def why_back(record: RolloutRecord, plan: Rollout, observed: Observed) -> str:
+def why_back(record: RolloutRecord, plan: Plan, observed: Observed) -> str:
     """Return why a candidate must go back, empty when nothing speaks against it."""
     counts, where = observed.counts, _where(record.advanced)
     if observed.fault:
@@ -160,3 +199,31 @@ def _looked_at(counts: RolloutCounts) -> int:
 
 def _where(advanced: RolloutAdvanced) -> str:
     return "in the shadow" if advanced.stage is RolloutStage.SHADOW else f"with {advanced.share} % of the calls"
+
+
+def shown(record: RolloutRecord, plan: Plan, observed: Observed, moment: datetime) -> Rollout:
+    """Return a rollout under way as callers see it at a moment (aware)."""
+    return _shown(record, plan, judged(record, plan, observed, moment).reason, observed.counts)
+
+
+def shown_ended(ended: EndedRollout, plan: Plan) -> Rollout:
+    """Return a rollout that is over as callers see it."""
+    told = _shown(ended.record, plan, ended.ended.reason, ended.ended.counts)
+    return replace(told, outcome=ended.ended.outcome, end_time=ended.end_time)
+
+
+def _shown(record: RolloutRecord, plan: Plan, reason: str, counts: RolloutCounts | None) -> Rollout:
+    of = record.advanced
+    return Rollout(
+        pipeline=of.pipeline,
+        model=of.model,
+        version_id=of.version_id,
+        ordinal=of.ordinal,
+        stage=of.stage,
+        share=of.share,
+        step=of.step,
+        steps=len(plan.steps),
+        begin_time=record.begin_time,
+        reason=reason,
+        counts=counts,
+    )

@@ -89,6 +89,18 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
         )
         return pb.RollbackModelResponse(release=fill(pb.Release(), release))
 
+    async def MoveRollout(self, request: pb.MoveRolloutRequest, context: Any) -> pb.MoveRolloutResponse:
+        """Move a candidate on, or take it back."""
+        rollout = await asyncio.to_thread(
+            self._registry.move_rollout, request.model, request.advance, _until_s(context)
+        )
+        return pb.MoveRolloutResponse(rollout=fill(pb.Rollout(), rollout))
+
+    async def ListRollouts(self, request: pb.ListRolloutsRequest, context: Any) -> pb.ListRolloutsResponse:
+        """List rollouts, those that are over first."""
+        found = await asyncio.to_thread(self._registry.list_rollouts, request.model, moment_of(request))
+        return listing(pb.ListRolloutsResponse(), found)
+
     async def RecalibrateModel(self, request: pb.RecalibrateModelRequest, context: Any) -> pb.RecalibrateModelResponse:
         """Make the variants of a model's champion again with newer rows."""
         run_id = await asyncio.to_thread(self._registry.recalibrate_model, request.model, _until_s(context))

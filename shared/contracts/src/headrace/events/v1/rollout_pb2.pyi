@@ -43,6 +43,38 @@ ROLLOUT_STAGE_CANARY: RolloutStage.ValueType  # 2
 """It answers a share of the calls."""
 Global___RolloutStage: _TypeAlias = RolloutStage  # noqa: Y015
 
+class _RolloutOutcome:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RolloutOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RolloutOutcome.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ROLLOUT_OUTCOME_UNSPECIFIED: _RolloutOutcome.ValueType  # 0
+    """Not set; never sent."""
+    ROLLOUT_OUTCOME_PROMOTED: _RolloutOutcome.ValueType  # 1
+    """The candidate is the champion."""
+    ROLLOUT_OUTCOME_ROLLED_BACK: _RolloutOutcome.ValueType  # 2
+    """It went back by itself, for what was counted."""
+    ROLLOUT_OUTCOME_ABORTED: _RolloutOutcome.ValueType  # 3
+    """Somebody asked for its end."""
+    ROLLOUT_OUTCOME_SUPERSEDED: _RolloutOutcome.ValueType  # 4
+    """Another version was released meanwhile."""
+
+class RolloutOutcome(_RolloutOutcome, metaclass=_RolloutOutcomeEnumTypeWrapper):
+    """RolloutOutcome tells how a rollout ended."""
+
+ROLLOUT_OUTCOME_UNSPECIFIED: RolloutOutcome.ValueType  # 0
+"""Not set; never sent."""
+ROLLOUT_OUTCOME_PROMOTED: RolloutOutcome.ValueType  # 1
+"""The candidate is the champion."""
+ROLLOUT_OUTCOME_ROLLED_BACK: RolloutOutcome.ValueType  # 2
+"""It went back by itself, for what was counted."""
+ROLLOUT_OUTCOME_ABORTED: RolloutOutcome.ValueType  # 3
+"""Somebody asked for its end."""
+ROLLOUT_OUTCOME_SUPERSEDED: RolloutOutcome.ValueType  # 4
+"""Another version was released meanwhile."""
+Global___RolloutOutcome: _TypeAlias = RolloutOutcome  # noqa: Y015
+
 @_typing.final
 class RolloutCounts(_message.Message):
     """RolloutCounts is what was counted in one step of a rollout. Every number only grows."""

@@ -6,7 +6,6 @@ isort:skip_file
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
-from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from headrace.events.v1 import dataset_pb2 as _dataset_pb2
 from headrace.events.v1 import model_pb2 as _model_pb2
 from headrace.events.v1 import pipeline_pb2 as _pipeline_pb2
@@ -22,38 +21,6 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
-
-class _RolloutOutcome:
-    ValueType = _typing.NewType("ValueType", _builtins.int)
-    V: _TypeAlias = ValueType  # noqa: Y015
-
-class _RolloutOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RolloutOutcome.ValueType], _builtins.type):
-    DESCRIPTOR: _descriptor.EnumDescriptor
-    ROLLOUT_OUTCOME_UNSPECIFIED: _RolloutOutcome.ValueType  # 0
-    """Not set; never sent."""
-    ROLLOUT_OUTCOME_PROMOTED: _RolloutOutcome.ValueType  # 1
-    """The candidate is the champion."""
-    ROLLOUT_OUTCOME_ROLLED_BACK: _RolloutOutcome.ValueType  # 2
-    """It went back by itself, for what was counted."""
-    ROLLOUT_OUTCOME_ABORTED: _RolloutOutcome.ValueType  # 3
-    """Somebody asked for its end."""
-    ROLLOUT_OUTCOME_SUPERSEDED: _RolloutOutcome.ValueType  # 4
-    """Another version was released meanwhile."""
-
-class RolloutOutcome(_RolloutOutcome, metaclass=_RolloutOutcomeEnumTypeWrapper):
-    """RolloutOutcome tells how a rollout ended."""
-
-ROLLOUT_OUTCOME_UNSPECIFIED: RolloutOutcome.ValueType  # 0
-"""Not set; never sent."""
-ROLLOUT_OUTCOME_PROMOTED: RolloutOutcome.ValueType  # 1
-"""The candidate is the champion."""
-ROLLOUT_OUTCOME_ROLLED_BACK: RolloutOutcome.ValueType  # 2
-"""It went back by itself, for what was counted."""
-ROLLOUT_OUTCOME_ABORTED: RolloutOutcome.ValueType  # 3
-"""Somebody asked for its end."""
-ROLLOUT_OUTCOME_SUPERSEDED: RolloutOutcome.ValueType  # 4
-"""Another version was released meanwhile."""
-Global___RolloutOutcome: _TypeAlias = RolloutOutcome  # noqa: Y015
 
 @_typing.final
 class LogEntry(_message.Message):
@@ -422,7 +389,7 @@ class RolloutEnded(_message.Message):
     """Digest of the candidate's version. Never empty."""
     ordinal: _builtins.int
     """Place of the version in the model's history."""
-    outcome: Global___RolloutOutcome.ValueType
+    outcome: _rollout_pb2.RolloutOutcome.ValueType
     """How it ended."""
     reason: _builtins.str
     """Why, for a person. Never empty."""
@@ -437,7 +404,7 @@ class RolloutEnded(_message.Message):
         model: _builtins.str = ...,
         version_id: _builtins.str = ...,
         ordinal: _builtins.int = ...,
-        outcome: Global___RolloutOutcome.ValueType = ...,
+        outcome: _rollout_pb2.RolloutOutcome.ValueType = ...,
         reason: _builtins.str = ...,
         counts: _rollout_pb2.RolloutCounts | None = ...,
     ) -> None: ...

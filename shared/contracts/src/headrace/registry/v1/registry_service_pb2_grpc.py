@@ -85,6 +85,16 @@ class RegistryServiceStub:
                 request_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.RollbackModelRequest.SerializeToString,
                 response_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.RollbackModelResponse.FromString,
                 _registered_method=True)
+        self.MoveRollout = channel.unary_unary(
+                '/headrace.registry.v1.RegistryService/MoveRollout',
+                request_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.MoveRolloutRequest.SerializeToString,
+                response_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.MoveRolloutResponse.FromString,
+                _registered_method=True)
+        self.ListRollouts = channel.unary_unary(
+                '/headrace.registry.v1.RegistryService/ListRollouts',
+                request_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListRolloutsRequest.SerializeToString,
+                response_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListRolloutsResponse.FromString,
+                _registered_method=True)
         self.RecalibrateModel = channel.unary_unary(
                 '/headrace.registry.v1.RegistryService/RecalibrateModel',
                 request_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.RecalibrateModelRequest.SerializeToString,
@@ -198,6 +208,20 @@ class RegistryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def MoveRollout(self, request, context):
+        """Moves the candidate of a model's rollout on to its next step, or takes it back.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRollouts(self, request, context):
+        """Lists rollouts, those that are over first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RecalibrateModel(self, request, context):
         """RecalibrateModel makes the variants of a model's champion again with rows of the newest dataset; nothing is trained.
         """
@@ -300,6 +324,16 @@ def add_RegistryServiceServicer_to_server(servicer, server):
                     servicer.RollbackModel,
                     request_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.RollbackModelRequest.FromString,
                     response_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.RollbackModelResponse.SerializeToString,
+            ),
+            'MoveRollout': grpc.unary_unary_rpc_method_handler(
+                    servicer.MoveRollout,
+                    request_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.MoveRolloutRequest.FromString,
+                    response_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.MoveRolloutResponse.SerializeToString,
+            ),
+            'ListRollouts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRollouts,
+                    request_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListRolloutsRequest.FromString,
+                    response_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListRolloutsResponse.SerializeToString,
             ),
             'RecalibrateModel': grpc.unary_unary_rpc_method_handler(
                     servicer.RecalibrateModel,
@@ -608,6 +642,60 @@ class RegistryService:
             '/headrace.registry.v1.RegistryService/RollbackModel',
             headrace_dot_registry_dot_v1_dot_registry__service__pb2.RollbackModelRequest.SerializeToString,
             headrace_dot_registry_dot_v1_dot_registry__service__pb2.RollbackModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MoveRollout(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.registry.v1.RegistryService/MoveRollout',
+            headrace_dot_registry_dot_v1_dot_registry__service__pb2.MoveRolloutRequest.SerializeToString,
+            headrace_dot_registry_dot_v1_dot_registry__service__pb2.MoveRolloutResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRollouts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.registry.v1.RegistryService/ListRollouts',
+            headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListRolloutsRequest.SerializeToString,
+            headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListRolloutsResponse.FromString,
             options,
             channel_credentials,
             insecure,

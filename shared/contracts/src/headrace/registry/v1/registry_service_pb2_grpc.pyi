@@ -57,6 +57,10 @@ class RegistryServiceStub:
     """Lists releases in the order in which they were made."""
     RollbackModel: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.RollbackModelRequest, _registry_service_pb2.RollbackModelResponse]
     """Moves a model's champion back to an earlier release. The graph is still at hand: nothing is trained or loaded anew."""
+    MoveRollout: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.MoveRolloutRequest, _registry_service_pb2.MoveRolloutResponse]
+    """Moves the candidate of a model's rollout on to its next step, or takes it back."""
+    ListRollouts: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.ListRolloutsRequest, _registry_service_pb2.ListRolloutsResponse]
+    """Lists rollouts, those that are over first."""
     RecalibrateModel: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.RecalibrateModelRequest, _registry_service_pb2.RecalibrateModelResponse]
     """RecalibrateModel makes the variants of a model's champion again with rows of the newest dataset; nothing is trained."""
     GetLineage: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.GetLineageRequest, _registry_service_pb2.GetLineageResponse]
@@ -103,6 +107,10 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     """Lists releases in the order in which they were made."""
     RollbackModel: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.RollbackModelRequest, _registry_service_pb2.RollbackModelResponse]  # type: ignore[assignment]
     """Moves a model's champion back to an earlier release. The graph is still at hand: nothing is trained or loaded anew."""
+    MoveRollout: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.MoveRolloutRequest, _registry_service_pb2.MoveRolloutResponse]  # type: ignore[assignment]
+    """Moves the candidate of a model's rollout on to its next step, or takes it back."""
+    ListRollouts: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.ListRolloutsRequest, _registry_service_pb2.ListRolloutsResponse]  # type: ignore[assignment]
+    """Lists rollouts, those that are over first."""
     RecalibrateModel: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.RecalibrateModelRequest, _registry_service_pb2.RecalibrateModelResponse]  # type: ignore[assignment]
     """RecalibrateModel makes the variants of a model's champion again with rows of the newest dataset; nothing is trained."""
     GetLineage: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.GetLineageRequest, _registry_service_pb2.GetLineageResponse]  # type: ignore[assignment]
@@ -206,6 +214,22 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_registry_service_pb2.RollbackModelResponse, _abc.Awaitable[_registry_service_pb2.RollbackModelResponse]]:
         """Moves a model's champion back to an earlier release. The graph is still at hand: nothing is trained or loaded anew."""
+
+    @_abc_1.abstractmethod
+    def MoveRollout(
+        self,
+        request: _registry_service_pb2.MoveRolloutRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_service_pb2.MoveRolloutResponse, _abc.Awaitable[_registry_service_pb2.MoveRolloutResponse]]:
+        """Moves the candidate of a model's rollout on to its next step, or takes it back."""
+
+    @_abc_1.abstractmethod
+    def ListRollouts(
+        self,
+        request: _registry_service_pb2.ListRolloutsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_service_pb2.ListRolloutsResponse, _abc.Awaitable[_registry_service_pb2.ListRolloutsResponse]]:
+        """Lists rollouts, those that are over first."""
 
     @_abc_1.abstractmethod
     def RecalibrateModel(
