@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 from headrace import open_inference
+from headrace.events.v1.canary_pb2 import CANARY_VERDICT_WORSE, CanaryFigure, CanaryJudged
 from headrace.events.v1.rollout_pb2 import (
     ROLLOUT_OUTCOME_ROLLED_BACK,
     ROLLOUT_STAGE_CANARY,
@@ -62,6 +63,29 @@ class Answers(services.RegistryServiceServicer):
         )
         back.end_time.FromJsonString("2026-05-17T12:30:00Z")
         return self._seen(request, context, messages.ListRolloutsResponse(rollouts=[back, candidate()]))
+
+    def TryCanary(self, request: Any, context: Any) -> messages.TryCanaryResponse:  # noqa: N802
+        """Tell of a run."""
+        return self._seen(request, context, messages.TryCanaryResponse(run_id="canary-7"))
+
+    def ListCanaries(self, request: Any, context: Any) -> messages.ListCanariesResponse:  # noqa: N802
+        """Tell that a version is worse."""
+        judged = CanaryJudged(
+            run_id="canary-7",
+            rows=500,
+            unseen_rows=300,
+            segments=3,
+            since_us=1_779_000_000_000_000,
+            until_us=1_779_086_400_000_000,
+            measure="accuracy",
+            verdict=CANARY_VERDICT_WORSE,
+            measures=[CanaryFigure(name="accuracy", rows=500, candidate=0.91, champion=0.95, low=-0.06, high=-0.02)],
+            slices=[CanaryFigure(name="slice/site=north/accuracy", rows=40, candidate=0.5, champion=0.9)],
+            alike={"agreement": 0.93},
+            certainty=0.95,
+        )
+        found = messages.Canary(judged=judged, model="digits", ordinal=3, champion_ordinal=2)
+        return self._seen(request, context, messages.ListCanariesResponse(canaries=[found]))
 
     def RecalibrateModel(self, request: Any, context: Any) -> messages.RecalibrateModelResponse:  # noqa: N802
         """Tell of a run."""

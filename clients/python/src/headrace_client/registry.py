@@ -133,6 +133,21 @@ class RegistryClient(ServiceClient):
         request = messages.ListRolloutsRequest(model=model, as_of=_timestamp(as_of))
         return list(self._call(self._stub.ListRollouts, request).rollouts)
 
+    def try_canary(self, model: str, version: str, *, last_s: int, against: str = "") -> str:
+        """Have a version held against another, or the champion, on rows of the past; return the run's id.
+
+        Versions are ordinals, aliases or beginnings of digests. Raises NotPossibleNow with the reason where they
+        cannot be compared.
+        """
+        request = messages.TryCanaryRequest(model=model, version=version, against=against, last_s=last_s)
+        with _unsure("the run may be asked for all the same; asking once more is safe"):
+            return self._call(self._stub.TryCanary, request).run_id
+
+    def canaries(self, model: str = "", *, as_of: datetime | None = None) -> list[messages.Canary]:
+        """Return what came of versions of one model, or of all, that were held against others on rows of the past."""
+        request = messages.ListCanariesRequest(model=model, as_of=_timestamp(as_of))
+        return list(self._call(self._stub.ListCanaries, request).canaries)
+
     def recalibrate(self, model: str) -> str:
         """Have the variants of a model's champion made again with rows of the newest dataset; return the run's id.
 

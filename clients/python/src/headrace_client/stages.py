@@ -11,7 +11,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from headrace.events.v1.dataset_pb2 import DatasetFrozen
-from headrace.events.v1.run_pb2 import RUN_KIND_COMPRESSION, RUN_KIND_MEASUREMENT, RUN_KIND_TRAINING, RunKind
+from headrace.events.v1.run_pb2 import (
+    RUN_KIND_CANARY,
+    RUN_KIND_COMPRESSION,
+    RUN_KIND_MEASUREMENT,
+    RUN_KIND_TRAINING,
+    RunKind,
+)
 from headrace.registry.v1 import registry_service_pb2 as messages
 from headrace_data.tasks import TASKS, task_of
 
@@ -250,7 +256,7 @@ def _latest_run(state: messages.WatchPipelineResponse, kind: RunKind.ValueType) 
 
 def _any_running(state: messages.WatchPipelineResponse) -> bool:
     """Tell whether a run goes on that a release waits for: for a class to be measured on there may be no compressor."""
-    held_up = (run for run in state.runs if run.kind != RUN_KIND_MEASUREMENT)
+    held_up = (run for run in state.runs if run.kind not in (RUN_KIND_CANARY, RUN_KIND_MEASUREMENT))
     return any(run.state == messages.RUN_STATE_RUNNING for run in held_up)
 
 

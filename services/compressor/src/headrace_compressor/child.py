@@ -5,6 +5,9 @@ canonical JSON), ``cpu_class`` (what measurements are of), ``candidate`` and ``c
 each ``{"version_id", "graph", "dataset": {"dataset_id", "manifest"}, "weights"}``, where weights are null when the
 command does not name them; artifacts are ``{"uri", "digest", "size_bytes"}``, and ``beside_bytes`` of a graph with
 weights beside it. The result has ``cpu_class``, ``variants``, ``not_applicable`` and ``evaluations``.
+
+With ``canary``, ``{"history", "last_s"}``, both are held against each other on rows of the past, and nothing is made:
+the result is what `transport.canaries` says.
 """
 
 from typing import Any
@@ -18,6 +21,10 @@ _IMPORTS = ("headrace_compressor.transport.assignments",)
 def work(assignment: Assignment, reporter: Reporter) -> dict[str, Any]:
     """Compress and measure the candidate, compare it with the champion, and return the result."""
     # Imported late: the process holds its lease from its first moment.
+    if "canary" in assignment:
+        from headrace_compressor.transport.canaries import judge
+
+        return judge(assignment)
     from headrace_compressor.transport.assignments import measure
 
     return measure(assignment, reporter)

@@ -60,8 +60,9 @@ def build(settings: Settings) -> Service:
     datasets = StoredDatasets(store)
     predictions = KafkaPredictions(settings, partial(from_message, PredictionServed))
     stories = Stories(state, predictions, KafkaRecords(settings), datasets)
-    collector = Collector(state, writer, store, partial(newest_histories, settings), settings.gc_grace_s)
-    servicer = RegistryServicer(Registry(state, topics, writer, new_id), stories, watchers, collector)
+    histories = partial(newest_histories, settings)
+    collector = Collector(state, writer, store, histories, settings.gc_grace_s)
+    servicer = RegistryServicer(Registry(state, topics, writer, new_id, histories), stories, watchers, collector)
     host = GrpcHost(settings.listening(), [partial(add_RegistryServiceServicer_to_server, servicer)], [SERVICE_NAME])
     growth = Growth(settings, state, writer)
     return Service(

@@ -11,15 +11,25 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from headrace_data.batches import NO_TIME, lineage, times_of
-from headrace_data.cleaning import broken
+from headrace_data.cleaning import broken, squared_fields
 from headrace_data.errors import DatasetInvalid
 from headrace_data.manifest import Bound, Part, Reading, Slice
 from headrace_data.parts import BlobStore, read_part
 from headrace_data.personal import masked
-from headrace_data.spec import Field
+from headrace_data.spec import Field, Pipeline
 from headrace_data.split import assign_splits
 
 Mask = npt.NDArray[np.bool_]
+
+
+def reading_of(pipeline: Pipeline) -> Reading:
+    """Return how a pipeline reads the rows of segments."""
+    return Reading(
+        split=pipeline.prepare.split,
+        split_field=pipeline.split_field.name,
+        clean=pipeline.prepare.clean,
+        squared=squared_fields(pipeline),
+    )
 
 
 def rows_of(taken: Slice, fields: Sequence[Field], reading: Reading, store: BlobStore) -> Iterator[pa.RecordBatch]:

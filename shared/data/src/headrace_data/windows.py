@@ -16,7 +16,6 @@ import pyarrow as pa
 
 from headrace_data.canonical import canonical, sha256_digest
 from headrace_data.class_rows import ClassRows, rarest
-from headrace_data.cleaning import squared_fields
 from headrace_data.errors import DatasetUnusable
 from headrace_data.fitting import fit
 from headrace_data.history import Entry, History, keep, kept_sketch, preparation_of, prepared_under, sketched
@@ -37,7 +36,7 @@ from headrace_data.parts import BlobStore, default_chunk_rows
 from headrace_data.recall import Recall, Taken
 from headrace_data.segments import Segment
 from headrace_data.sketches import MAX_CLASSES, Sketch
-from headrace_data.slices import bound_of_newest, reaches, rows_of, splits_of
+from headrace_data.slices import bound_of_newest, reaches, reading_of, rows_of, splits_of
 from headrace_data.spec import Last, Newest, Pipeline
 from headrace_data.split import SPLITS
 from headrace_data.tasks import TASKS
@@ -217,12 +216,7 @@ class Windows:
             yield batch
 
     def _reading(self) -> Reading:
-        return Reading(
-            split=self.pipeline.prepare.split,
-            split_field=self.pipeline.split_field.name,
-            clean=self.pipeline.prepare.clean,
-            squared=squared_fields(self.pipeline),
-        )
+        return reading_of(self.pipeline)
 
     def _require_usable(self, sketch: Sketch) -> None:
         for name, side in sketch.sides.items():

@@ -12,6 +12,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 from headrace.events.v1 import (
+    canary_pb2,
     dataset_pb2,
     installation_pb2,
     model_pb2,
@@ -242,6 +243,15 @@ MODEL_REFUSED = Topic(
     (),
     "a version was not released, and why",
 )
+CANARY_JUDGED = Topic(
+    "headrace.canary.judged.v1",
+    canary_pb2.CanaryJudged,
+    "version",
+    _field("version_id"),
+    ("compressor",),
+    ("model-registry",),
+    "a version was held against another on rows of the past",
+)
 ROLLOUT_OBSERVED = Topic(
     "headrace.rollout.observed.v1",
     rollout_pb2.RolloutObserved,
@@ -297,6 +307,7 @@ CONTROL_TOPICS: tuple[Topic, ...] = (
     MODEL_COMPRESSED,
     MODEL_RELEASED,
     MODEL_REFUSED,
+    CANARY_JUDGED,
     ROLLOUT_OBSERVED,
     PREDICTION_SERVED,
     REGISTRY_LOG,

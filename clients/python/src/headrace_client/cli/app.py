@@ -9,6 +9,7 @@ import typer
 from headrace_client.cli import (
     advise,
     backfill,
+    canary,
     catalogue,
     chat,
     dead,
@@ -77,6 +78,7 @@ app.add_typer(delete.app, name="delete", rich_help_panel=PIPELINES)
 app.command("gc", rich_help_panel=PIPELINES)(gc.gc)
 app.command("get", rich_help_panel=MODELS)(catalogue.get)
 app.command("rollback", rich_help_panel=MODELS)(rollback.rollback)
+app.command("canary", rich_help_panel=MODELS)(canary.canary)
 app.command("rollout", rich_help_panel=MODELS)(rollout.rollout)
 app.command("recalibrate", rich_help_panel=MODELS)(recalibrate.recalibrate)
 app.command("lineage", rich_help_panel=MODELS)(lineage.lineage)

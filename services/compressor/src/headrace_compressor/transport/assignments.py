@@ -41,7 +41,7 @@ def _measure(assignment: Assignment, reporter: Reporter, folder: Path) -> dict[s
     store = ObjectStore(assignment["store_url"])
     pipeline = parse_canonical(assignment["spec"].encode())
     references = [each for each in (assignment["candidate"], assignment["champion"]) if each is not None]
-    versions = {each["version_id"]: _version(each, store, folder) for each in references}
+    versions = {each["version_id"]: version_of(each, store, folder) for each in references}
     candidate = versions[assignment["candidate"]["version_id"]]
     # The spec may ask for another task already than the one that the version learned.
     task = task_of_graph(candidate.graph)
@@ -77,7 +77,8 @@ def _measure(assignment: Assignment, reporter: Reporter, folder: Path) -> dict[s
     }
 
 
-def _version(reference: dict[str, Any], store: ObjectStore, folder: Path) -> Version:
+def version_of(reference: dict[str, Any], store: ObjectStore, folder: Path) -> Version:
+    """Return a version that an assignment names, its graph as it was trained."""
     told = dict(reference["graph"])
     graph = beside.get(told.pop("beside_bytes", 0), Artifact(**told), store, folder)
     return Version(reference["version_id"], reference["dataset"]["dataset_id"], graph)

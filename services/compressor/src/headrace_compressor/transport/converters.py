@@ -11,8 +11,8 @@ def to_assignment(command: run_pb2.CompressionRequested, cpu_class: str) -> dict
     return {
         "cpu_class": cpu_class,
         "spec": command.spec.json.decode(),
-        "candidate": _version(command.candidate),
-        "champion": _version(command.champion) if command.HasField("champion") else None,
+        "candidate": version_values(command.candidate),
+        "champion": version_values(command.champion) if command.HasField("champion") else None,
     }
 
 
@@ -46,18 +46,20 @@ def to_fact(command: run_pb2.CompressionRequested, result: Mapping[str, Any]) ->
     )
 
 
-def _version(reference: run_pb2.VersionReference) -> dict[str, Any]:
+def version_values(reference: run_pb2.VersionReference) -> dict[str, Any]:
+    """Return a version as a child is told of it."""
     return {
         "version_id": reference.version_id,
-        "graph": _artifact(reference.graph),
+        "graph": artifact_values(reference.graph),
         "dataset": {
             "dataset_id": reference.dataset.dataset_id,
-            "manifest": _artifact(reference.dataset.manifest),
+            "manifest": artifact_values(reference.dataset.manifest),
         },
-        "weights": _artifact(reference.weights) if reference.HasField("weights") else None,
+        "weights": artifact_values(reference.weights) if reference.HasField("weights") else None,
     }
 
 
-def _artifact(artifact: artifact_pb2.Artifact) -> dict[str, Any]:
+def artifact_values(artifact: artifact_pb2.Artifact) -> dict[str, Any]:
+    """Return where bytes are as a child is told of them."""
     told = {"uri": artifact.uri, "digest": artifact.digest, "size_bytes": artifact.size_bytes}
     return told | ({"beside_bytes": artifact.beside_bytes} if artifact.beside_bytes else {})

@@ -17,6 +17,7 @@ from headrace_model_registry.core.choice import on_frontier
 from headrace_model_registry.core.facts import (
     CANDIDATE,
     CHAMPION,
+    CanaryJudged,
     CompressionRequested,
     DatasetFailed,
     DatasetFrozen,
@@ -86,6 +87,8 @@ class Catalogue:
     """The rollout under way, by model."""
     ended_rollouts: list[EndedRollout] = field(default_factory=list)
     """Those that are over, the one that ended last at the end."""
+    canaries: list[tuple[CanaryJudged, datetime]] = field(default_factory=list)
+    """What came of versions that were held against others on rows of the past, and when."""
     departed: dict[tuple[str, int], "Catalogue"] = field(default_factory=dict)
     """What was known of each deleted pipeline, by its name and the number of those deleted before it."""
 
@@ -190,6 +193,7 @@ class Catalogue:
         self.releases = [release for release in self.releases if release.released.pipeline != event.pipeline]
         self.rollouts = {name: each for name, each in self.rollouts.items() if each.pipeline != event.pipeline}
         self.ended_rollouts = [each for each in self.ended_rollouts if each.record.pipeline != event.pipeline]
+        self.canaries = [each for each in self.canaries if each[0].pipeline != event.pipeline]
         self.departed[event.pipeline, event.incarnation] = gone
 
     @_fold.register
@@ -272,11 +276,16 @@ class Catalogue:
     def _(self, event: RunFailed, time: datetime) -> None:
         run = self.runs.get(event.run_id)
         self._end_run(event.run_id, RunState.FAILED, time, event.reason)
-        if run is not None and run.kind is RunKind.COMPRESSION:
+        if run is not None and run.kind is RunKind.COMPRESSION and run.holds_up:
             version = self.versions.get((run.request.pipeline, run.subject))
             # Without measurements nothing can be judged: the version waits for nothing any more.
             if version is not None and version.state is VersionState.CANDIDATE:
                 self._judge(event.pipeline, run.subject, VersionState.REFUSED, reason=f"compression: {event.reason}")
+
+    @_fold.register
+    def _(self, event: CanaryJudged, time: datetime) -> None:
+        self._end_run(event.run_id, RunState.SUCCEEDED, time)
+        self.canaries.append((event, time))
 
     @_fold.register
     def _(self, event: ModelReleased, time: datetime) -> None:

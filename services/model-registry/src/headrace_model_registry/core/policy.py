@@ -17,7 +17,16 @@ from functools import singledispatch
 
 from headrace_data.spec import own_name
 
-from headrace_model_registry.core import candidates, gates, measurement, recalibration, retention, rollback, specs
+from headrace_model_registry.core import (
+    canary,
+    candidates,
+    gates,
+    measurement,
+    recalibration,
+    retention,
+    rollback,
+    specs,
+)
 from headrace_model_registry.core.catalogue import Catalogue
 from headrace_model_registry.core.facts import (
     CHAMPION,
@@ -55,6 +64,7 @@ from headrace_model_registry.core.verdict import (
     why_worse,
 )
 from headrace_model_registry.core.wishes import (
+    Canary,
     Input,
     PartitionsAdded,
     Recalibration,
@@ -177,6 +187,12 @@ def _(fact: RolloutLook, catalogue: Catalogue) -> list[Decision]:
 def _(fact: RolloutOrder, catalogue: Catalogue) -> list[Decision]:
     decided = candidates.order(fact, catalogue)
     return [] if isinstance(decided, str) else decided
+
+
+@_decide.register
+def _(fact: Canary, catalogue: Catalogue) -> list[Decision]:
+    request = canary.wanted(catalogue, fact)
+    return [] if isinstance(request, str) else [request]
 
 
 @_decide.register

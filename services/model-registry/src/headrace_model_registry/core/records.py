@@ -61,8 +61,12 @@ class RunRecord:
 
     @property
     def holds_up(self) -> bool:
-        """Whether a pipeline waits for its end: for a class that a command names there may be no compressor."""
-        return isinstance(self.request, TrainingRequested) or not self.request.cpu_class
+        """Whether a pipeline waits for its end: for a class that a command names there may be no compressor.
+
+        Nor does it for what changes nothing.
+        """
+        request = self.request
+        return isinstance(request, TrainingRequested) or not (request.cpu_class or request.canary)
 
     @property
     def kind(self) -> RunKind:

@@ -1,13 +1,14 @@
 """The registry as its callers see it: writes go through the log, reads come from what is committed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from headrace_data.spec import Pipeline, SpecInvalid, load_pipeline, own_name
 from headrace_runtime.errors import FailedPrecondition, InvalidInput, NotFound
 
-from headrace_model_registry.core import candidates, ledger, origins, queries, specs, withheld
+from headrace_model_registry.core import canary, candidates, ledger, origins, queries, specs, withheld
+from headrace_model_registry.core.canary import CanaryShown
 from headrace_model_registry.core.evolution import require_same_rows
 from headrace_model_registry.core.facts import (
     CHAMPION,
@@ -19,14 +20,17 @@ from headrace_model_registry.core.facts import (
     PipelineDeleted,
     PipelineSpec,
 )
-from headrace_model_registry.core.facts.backfill import Backfill, require_sound
+from headrace_model_registry.core.facts.backfill import Artifact, Backfill, require_sound
 from headrace_model_registry.core.progress import PipelineTroubled
 from headrace_model_registry.core.queries import Lag, PipelineStatus, ProgressBoard, Run
 from headrace_model_registry.core.records import Dataset, Release, Version
 from headrace_model_registry.core.rollout import Rollout
 from headrace_model_registry.core.state import State
-from headrace_model_registry.core.wishes import Recalibration, Rollback, RolloutOrder
+from headrace_model_registry.core.wishes import Canary, Recalibration, Rollback, RolloutOrder
 from headrace_model_registry.ports import Topics, Writer
+
+ReadHistories = Callable[[], Mapping[tuple[str, int], Artifact]]
+"""Returns where the history of each pipeline is that was ever cut, by name and incarnation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +70,17 @@ class Registry:
 
     The methods that write, and `list_lags`, wait for Kafka; a caller of the former waits `until_s` (time.monotonic).
     The other lists fold the log anew when they are asked for a past moment (`as_of`, aware); None stands for now.
-    `new_id` gives ids that nobody else has.
+    `new_id` gives ids that nobody else has, `histories` the newest history of each pipeline by name and incarnation.
     """
 
-    def __init__(self, state: State, topics: Topics, writer: Writer, new_id: Callable[[], str]) -> None:
+    def __init__(
+        self, state: State, topics: Topics, writer: Writer, new_id: Callable[[], str], histories: ReadHistories = dict
+    ) -> None:
         self._state = state
         self._topics = topics
         self._writer = writer
         self._new_id = new_id
+        self._histories = histories
 
     def apply_pipeline(
         self, document: bytes, create_topic: bool, until_s: float | None = None, *, dry_run: bool = False
@@ -234,6 +241,25 @@ class Registry:
         # Counts are not recorded before a step ends, so none are known of the past.
         board = self._state.board if as_of is None else ProgressBoard()
         return candidates.listed(self._state.as_of(as_of), board, as_of or datetime.now(UTC), model)
+
+    def try_canary(self, wish: Canary, until_s: float | None = None) -> str:
+        """Hold a version against another on rows of the past; return the run's id.
+
+        Raises FailedPrecondition with the reason when that is not possible, and Unavailable without Kafka.
+        """
+        catalogue = self._state.catalogue
+        applied = catalogue.pipelines.get(canary.pipeline_of(catalogue, wish))
+        if applied is not None:
+            wish = replace(wish, history=self._histories().get((applied.pipeline, applied.incarnation)))
+        request = canary.wanted(catalogue, wish)
+        if isinstance(request, str):
+            raise FailedPrecondition(request)
+        self._writer.write(wish, until_s)
+        return request.run_id
+
+    def list_canaries(self, model: str, as_of: datetime | None = None) -> list[CanaryShown]:
+        """Return what came of versions that were held against others; of all models when `model` is empty."""
+        return canary.listed(self._state.as_of(as_of), model)
 
     def list_lags(self) -> list[Lag]:
         """Return how far each consumer group is behind, by group and topic; also one that has read nothing yet.

@@ -20,6 +20,7 @@ from headrace_data.spec import Kept
 from headrace_model_registry.core import specs
 from headrace_model_registry.core.catalogue import Catalogue
 from headrace_model_registry.core.facts import (
+    CompressionRequested,
     DatasetReference,
     ModelReleased,
     PipelineSpec,
@@ -161,6 +162,8 @@ def _add_run(found: Roots, run: RunRecord) -> None:
     found.live_runs.add(run.request.run_id)
     if isinstance(run.request, TrainingRequested):
         _add_named(found, run.request.spec)
+    if isinstance(run.request, CompressionRequested) and run.request.canary is not None:
+        found.histories.append(run.request.canary.history)
     for dataset in _read_by(run):
         found.documents.setdefault(dataset.manifest, RUN)
     for version in _compared_by(run):

@@ -247,6 +247,15 @@ def measurement_digest(pipeline: str, version_id: str, dataset_id: str, cpu_clas
     return _digest(pipeline, version_id, dataset_id, cpu_class, parse(spec).compress.plain())
 
 
+def canary_digest(
+    pipeline: str, version_id: str, champion_id: str, history: str, last_s: int, spec: PipelineSpec
+) -> str:
+    """Return what tells a version held against another on rows apart; `pipeline` is as for a compression."""
+    parsed = parse(spec)
+    rows = (parsed.schema_digest, parsed.prepare_digest, parsed.positive, parsed.train.slices, measure(spec))
+    return _digest(pipeline, version_id, champion_id, history, last_s, *rows)
+
+
 def _signature(pipeline: Pipeline) -> tuple[object, ...]:
     features = sorted(pipeline.stream.features, key=lambda field: field.name)
     label = pipeline.stream.label

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import TypeAlias
 
 from headrace_model_registry.core.facts import Fact
+from headrace_model_registry.core.facts.backfill import Artifact
 from headrace_model_registry.core.rollout import Observed
 
 
@@ -59,7 +60,21 @@ class RolloutOrder:
     advance: bool
 
 
-Wish: TypeAlias = Rollback | Recalibration | PartitionsAdded | Retirement | RolloutLook | RolloutOrder
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """A caller's wish to hold a version against another on rows of the past: `last_s` of them, of a history's segments.
+
+    Versions are named by ordinal, alias or the beginning of a digest; `history` is None where nothing was cut.
+    """
+
+    model: str
+    version: str
+    against: str
+    last_s: int
+    history: Artifact | None = None
+
+
+Wish: TypeAlias = Rollback | Recalibration | PartitionsAdded | Retirement | RolloutLook | RolloutOrder | Canary
 """What is not recorded itself, only what follows from it."""
 
 Input: TypeAlias = Fact | Wish

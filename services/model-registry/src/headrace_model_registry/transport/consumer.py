@@ -7,6 +7,7 @@ from headrace_runtime.errors import Unprocessable
 from headrace_runtime.kafka.envelopes import decode
 from headrace_runtime.records import Record
 from headrace_runtime.topics import (
+    CANARY_JUDGED,
     DATASET_FAILED,
     DATASET_FROZEN,
     DATASET_PROGRESSED,
@@ -39,6 +40,7 @@ FACTS: dict[Topic, type[Fact]] = {
     DATASET_FAILED: facts.DatasetFailed,
     MODEL_TRAINED: facts.ModelTrained,
     MODEL_COMPRESSED: facts.ModelCompressed,
+    CANARY_JUDGED: facts.CanaryJudged,
     RUN_FAILED: facts.RunFailed,
 }
 """What the registry learns from other services."""

@@ -16,6 +16,7 @@ from google.protobuf.message import Message
 from headrace.events.v1 import (
     artifact_pb2,
     backfill_pb2,
+    canary_pb2,
     dataset_pb2,
     model_pb2,
     pipeline_pb2,
@@ -35,6 +36,7 @@ M = TypeVar("M", bound=Message)
 _MODULES = (
     artifact_pb2,
     backfill_pb2,
+    canary_pb2,
     dataset_pb2,
     model_pb2,
     pipeline_pb2,

@@ -12,10 +12,12 @@ from headrace.registry.v1 import registry_service_pb2 as pb
 from headrace.registry.v1 import registry_service_pb2_grpc
 
 from headrace_model_registry.core.collection import Collector
+from headrace_model_registry.core.facts import CHAMPION
 from headrace_model_registry.core.facts.backfill import Backfill
 from headrace_model_registry.core.fate import RecordPlace
 from headrace_model_registry.core.registry import Registry
 from headrace_model_registry.core.stories import Stories
+from headrace_model_registry.core.wishes import Canary
 from headrace_model_registry.transport.converters import fill, from_request, listing, moment_of
 from headrace_model_registry.transport.watch import Watchers
 
@@ -100,6 +102,17 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
         """List rollouts, those that are over first."""
         found = await asyncio.to_thread(self._registry.list_rollouts, request.model, moment_of(request))
         return listing(pb.ListRolloutsResponse(), found)
+
+    async def TryCanary(self, request: pb.TryCanaryRequest, context: Any) -> pb.TryCanaryResponse:
+        """Hold a version against another on rows of the past."""
+        wish = Canary(request.model, request.version, request.against or CHAMPION, request.last_s)
+        run_id = await asyncio.to_thread(self._registry.try_canary, wish, _until_s(context))
+        return pb.TryCanaryResponse(run_id=run_id)
+
+    async def ListCanaries(self, request: pb.ListCanariesRequest, context: Any) -> pb.ListCanariesResponse:
+        """List what came of such runs."""
+        found = await asyncio.to_thread(self._registry.list_canaries, request.model, moment_of(request))
+        return listing(pb.ListCanariesResponse(), found)
 
     async def RecalibrateModel(self, request: pb.RecalibrateModelRequest, context: Any) -> pb.RecalibrateModelResponse:
         """Make the variants of a model's champion again with newer rows."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
 
+from headrace_model_registry.core.facts.canaries import CanaryFigure, CanaryJudged, CanaryRows, CanaryVerdict
 from headrace_model_registry.core.facts.datasets import (
     DatasetFailed,
     DatasetFrozen,
@@ -53,6 +54,10 @@ __all__ = [
     "CANDIDATE",
     "CHAMPION",
     "CachePolicy",
+    "CanaryFigure",
+    "CanaryJudged",
+    "CanaryRows",
+    "CanaryVerdict",
     "CompressionRequested",
     "DatasetFailed",
     "DatasetFrozen",
@@ -121,6 +126,7 @@ Fact: TypeAlias = (
     | DatasetFailed
     | ModelTrained
     | ModelCompressed
+    | CanaryJudged
     | RunFailed
 )
 """What the registry learns: from other services, or from a caller of its write methods."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from headrace_model_registry.core.facts.backfill import Artifact
+from headrace_model_registry.core.facts.canaries import CanaryRows
 from headrace_model_registry.core.facts.datasets import DatasetReference
 from headrace_model_registry.core.facts.pipelines import PipelineSpec
 
@@ -16,6 +17,7 @@ class RunKind(IntEnum):
     COMPRESSION = 2
     RECALIBRATION = 3
     MEASUREMENT = 4
+    CANARY = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,10 @@ class TrainingSuperseded:
 
 @dataclass(frozen=True, slots=True)
 class CompressionRequested:
-    """One compression run is wanted; `champion` is None with nothing to compare, `cpu_class` empty for any of them."""
+    """One compression run is wanted; `champion` is None with nothing to compare, `cpu_class` empty for any of them.
+
+    With `canary` nothing is compressed: both are held against each other on these rows.
+    """
 
     run_id: str
     pipeline: str
@@ -79,6 +84,7 @@ class CompressionRequested:
     champion: VersionReference | None
     spec: PipelineSpec
     cpu_class: str = ""
+    canary: CanaryRows | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ isort:skip_file
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from headrace.events.v1 import canary_pb2 as _canary_pb2
 from headrace.events.v1 import dataset_pb2 as _dataset_pb2
 from headrace.events.v1 import model_pb2 as _model_pb2
 from headrace.events.v1 import pipeline_pb2 as _pipeline_pb2
@@ -48,6 +49,7 @@ class LogEntry(_message.Message):
     TRAINING_REFUSED_FIELD_NUMBER: _builtins.int
     ROLLOUT_ADVANCED_FIELD_NUMBER: _builtins.int
     ROLLOUT_ENDED_FIELD_NUMBER: _builtins.int
+    CANARY_JUDGED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def occur_time(self) -> _timestamp_pb2.Timestamp:
         """When the registry wrote the entry."""
@@ -128,6 +130,10 @@ class LogEntry(_message.Message):
     def rollout_ended(self) -> Global___RolloutEnded:
         """A rollout ended."""
 
+    @_builtins.property
+    def canary_judged(self) -> _canary_pb2.CanaryJudged:
+        """A version was held against another on rows of the past."""
+
     def __init__(
         self,
         *,
@@ -151,12 +157,13 @@ class LogEntry(_message.Message):
         training_refused: Global___TrainingRefused | None = ...,
         rollout_advanced: Global___RolloutAdvanced | None = ...,
         rollout_ended: Global___RolloutEnded | None = ...,
+        canary_judged: _canary_pb2.CanaryJudged | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["compression_requested", b"compression_requested", "dataset_failed", b"dataset_failed", "dataset_frozen", b"dataset_frozen", "dataset_requested", b"dataset_requested", "event", b"event", "model_compressed", b"model_compressed", "model_refused", b"model_refused", "model_released", b"model_released", "model_trained", b"model_trained", "model_withdrawn", b"model_withdrawn", "occur_time", b"occur_time", "pipeline_applied", b"pipeline_applied", "pipeline_deleted", b"pipeline_deleted", "rollout_advanced", b"rollout_advanced", "rollout_ended", b"rollout_ended", "run_failed", b"run_failed", "training_held", b"training_held", "training_refused", b"training_refused", "training_requested", b"training_requested", "training_superseded", b"training_superseded", "version_retired", b"version_retired"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["canary_judged", b"canary_judged", "compression_requested", b"compression_requested", "dataset_failed", b"dataset_failed", "dataset_frozen", b"dataset_frozen", "dataset_requested", b"dataset_requested", "event", b"event", "model_compressed", b"model_compressed", "model_refused", b"model_refused", "model_released", b"model_released", "model_trained", b"model_trained", "model_withdrawn", b"model_withdrawn", "occur_time", b"occur_time", "pipeline_applied", b"pipeline_applied", "pipeline_deleted", b"pipeline_deleted", "rollout_advanced", b"rollout_advanced", "rollout_ended", b"rollout_ended", "run_failed", b"run_failed", "training_held", b"training_held", "training_refused", b"training_refused", "training_requested", b"training_requested", "training_superseded", b"training_superseded", "version_retired", b"version_retired"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["compression_requested", b"compression_requested", "dataset_failed", b"dataset_failed", "dataset_frozen", b"dataset_frozen", "dataset_requested", b"dataset_requested", "event", b"event", "model_compressed", b"model_compressed", "model_refused", b"model_refused", "model_released", b"model_released", "model_trained", b"model_trained", "model_withdrawn", b"model_withdrawn", "occur_time", b"occur_time", "pipeline_applied", b"pipeline_applied", "pipeline_deleted", b"pipeline_deleted", "rollout_advanced", b"rollout_advanced", "rollout_ended", b"rollout_ended", "run_failed", b"run_failed", "training_held", b"training_held", "training_refused", b"training_refused", "training_requested", b"training_requested", "training_superseded", b"training_superseded", "version_retired", b"version_retired"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["canary_judged", b"canary_judged", "compression_requested", b"compression_requested", "dataset_failed", b"dataset_failed", "dataset_frozen", b"dataset_frozen", "dataset_requested", b"dataset_requested", "event", b"event", "model_compressed", b"model_compressed", "model_refused", b"model_refused", "model_released", b"model_released", "model_trained", b"model_trained", "model_withdrawn", b"model_withdrawn", "occur_time", b"occur_time", "pipeline_applied", b"pipeline_applied", "pipeline_deleted", b"pipeline_deleted", "rollout_advanced", b"rollout_advanced", "rollout_ended", b"rollout_ended", "run_failed", b"run_failed", "training_held", b"training_held", "training_refused", b"training_refused", "training_requested", b"training_requested", "training_superseded", b"training_superseded", "version_retired", b"version_retired"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["pipeline_applied", "dataset_requested", "dataset_frozen", "dataset_failed", "training_requested", "model_trained", "compression_requested", "model_compressed", "run_failed", "model_released", "model_refused", "training_held", "training_superseded", "pipeline_deleted", "model_withdrawn", "version_retired", "training_refused", "rollout_advanced", "rollout_ended"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["pipeline_applied", "dataset_requested", "dataset_frozen", "dataset_failed", "training_requested", "model_trained", "compression_requested", "model_compressed", "run_failed", "model_released", "model_refused", "training_held", "training_superseded", "pipeline_deleted", "model_withdrawn", "version_retired", "training_refused", "rollout_advanced", "rollout_ended", "canary_judged"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 

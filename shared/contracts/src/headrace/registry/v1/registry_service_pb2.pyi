@@ -10,6 +10,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from headrace.events.v1 import backfill_pb2 as _backfill_pb2
+from headrace.events.v1 import canary_pb2 as _canary_pb2
 from headrace.events.v1 import dataset_pb2 as _dataset_pb2
 from headrace.events.v1 import model_pb2 as _model_pb2
 from headrace.events.v1 import pipeline_pb2 as _pipeline_pb2
@@ -1101,6 +1102,156 @@ class Rollout(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Rollout: _TypeAlias = Rollout  # noqa: Y015
+
+@_typing.final
+class TryCanaryRequest(_message.Message):
+    """TryCanaryRequest says what is held against what, and on which rows."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    AGAINST_FIELD_NUMBER: _builtins.int
+    LAST_S_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Name of the model. Never empty."""
+    version: _builtins.str
+    """The version: an ordinal, an alias or the beginning of a digest. Never empty."""
+    against: _builtins.str
+    """The version that it is held against, as version; empty for the champion."""
+    last_s: _builtins.int
+    """How far the rows go back from the latest event time of the pipeline, in seconds. Never zero."""
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        version: _builtins.str = ...,
+        against: _builtins.str = ...,
+        last_s: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["against", b"against", "last_s", b"last_s", "model", b"model", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TryCanaryRequest: _TypeAlias = TryCanaryRequest  # noqa: Y015
+
+@_typing.final
+class TryCanaryResponse(_message.Message):
+    """TryCanaryResponse tells which run does it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """Id of the run. Never empty."""
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TryCanaryResponse: _TypeAlias = TryCanaryResponse  # noqa: Y015
+
+@_typing.final
+class ListCanariesRequest(_message.Message):
+    """ListCanariesRequest narrows the list."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Name of the model; empty for all."""
+    @_builtins.property
+    def as_of(self) -> _timestamp_pb2.Timestamp:
+        """The registry as it was at this moment; unset for now."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        as_of: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCanariesRequest: _TypeAlias = ListCanariesRequest  # noqa: Y015
+
+@_typing.final
+class ListCanariesResponse(_message.Message):
+    """ListCanariesResponse is the list."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CANARIES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def canaries(self) -> _containers.RepeatedCompositeFieldContainer[Global___Canary]:
+        """What came of them."""
+
+    def __init__(
+        self,
+        *,
+        canaries: _abc.Iterable[Global___Canary] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["canaries", b"canaries"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCanariesResponse: _TypeAlias = ListCanariesResponse  # noqa: Y015
+
+@_typing.final
+class Canary(_message.Message):
+    """Canary is what came of a run that held two versions against each other."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JUDGED_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    ORDINAL_FIELD_NUMBER: _builtins.int
+    CHAMPION_ORDINAL_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Name of the model. Never empty."""
+    ordinal: _builtins.int
+    """Place of the version in the model's history."""
+    champion_ordinal: _builtins.int
+    """That of the version that it was held against."""
+    @_builtins.property
+    def judged(self) -> _canary_pb2.CanaryJudged:
+        """What was found."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """When it ended."""
+
+    def __init__(
+        self,
+        *,
+        judged: _canary_pb2.CanaryJudged | None = ...,
+        model: _builtins.str = ...,
+        ordinal: _builtins.int = ...,
+        champion_ordinal: _builtins.int = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "judged", b"judged"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["champion_ordinal", b"champion_ordinal", "end_time", b"end_time", "judged", b"judged", "model", b"model", "ordinal", b"ordinal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Canary: _TypeAlias = Canary  # noqa: Y015
 
 @_typing.final
 class RecalibrateModelRequest(_message.Message):

@@ -61,6 +61,10 @@ class RegistryServiceStub:
     """Moves the candidate of a model's rollout on to its next step, or takes it back."""
     ListRollouts: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.ListRolloutsRequest, _registry_service_pb2.ListRolloutsResponse]
     """Lists rollouts, those that are over first."""
+    TryCanary: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.TryCanaryRequest, _registry_service_pb2.TryCanaryResponse]
+    """Holds a version against another on rows of the past; no alias moves."""
+    ListCanaries: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.ListCanariesRequest, _registry_service_pb2.ListCanariesResponse]
+    """Lists what came of such runs, in the order of their ends."""
     RecalibrateModel: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.RecalibrateModelRequest, _registry_service_pb2.RecalibrateModelResponse]
     """RecalibrateModel makes the variants of a model's champion again with rows of the newest dataset; nothing is trained."""
     GetLineage: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.GetLineageRequest, _registry_service_pb2.GetLineageResponse]
@@ -111,6 +115,10 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     """Moves the candidate of a model's rollout on to its next step, or takes it back."""
     ListRollouts: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.ListRolloutsRequest, _registry_service_pb2.ListRolloutsResponse]  # type: ignore[assignment]
     """Lists rollouts, those that are over first."""
+    TryCanary: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.TryCanaryRequest, _registry_service_pb2.TryCanaryResponse]  # type: ignore[assignment]
+    """Holds a version against another on rows of the past; no alias moves."""
+    ListCanaries: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.ListCanariesRequest, _registry_service_pb2.ListCanariesResponse]  # type: ignore[assignment]
+    """Lists what came of such runs, in the order of their ends."""
     RecalibrateModel: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.RecalibrateModelRequest, _registry_service_pb2.RecalibrateModelResponse]  # type: ignore[assignment]
     """RecalibrateModel makes the variants of a model's champion again with rows of the newest dataset; nothing is trained."""
     GetLineage: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.GetLineageRequest, _registry_service_pb2.GetLineageResponse]  # type: ignore[assignment]
@@ -230,6 +238,22 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_registry_service_pb2.ListRolloutsResponse, _abc.Awaitable[_registry_service_pb2.ListRolloutsResponse]]:
         """Lists rollouts, those that are over first."""
+
+    @_abc_1.abstractmethod
+    def TryCanary(
+        self,
+        request: _registry_service_pb2.TryCanaryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_service_pb2.TryCanaryResponse, _abc.Awaitable[_registry_service_pb2.TryCanaryResponse]]:
+        """Holds a version against another on rows of the past; no alias moves."""
+
+    @_abc_1.abstractmethod
+    def ListCanaries(
+        self,
+        request: _registry_service_pb2.ListCanariesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_service_pb2.ListCanariesResponse, _abc.Awaitable[_registry_service_pb2.ListCanariesResponse]]:
+        """Lists what came of such runs, in the order of their ends."""
 
     @_abc_1.abstractmethod
     def RecalibrateModel(
