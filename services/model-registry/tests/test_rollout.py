@@ -170,6 +170,24 @@ def test_the_end_of_the_pipeline_is_that_of_its_rollout(rolling):
     assert rolling.ledger.catalogue.rollouts == {}
 
 
+def test_a_spec_that_is_taken_back_takes_its_candidate_with_it(rolling, world):
+    """The candidate is of other settings on the champion's rows, and then the settings of before are in force again."""
+    ledger = rolling.ledger
+    look(ledger, replace(GOOD, not_finite=1))
+    other = rolling.story.applied
+    document = world.document(seed=8).replace(b"serve: {", b"serve: {" + PLAN.encode())
+    pipeline = load_pipeline(document)
+    changed = replace(other, spec=facts.PipelineSpec(pipeline.canonical_json(), pipeline.digest))
+    ledger.learn(replace(world.frozen(other, 1), request_id="again"))
+    (request,) = ledger.learn(changed)
+    compressed = ledger.decide(world.trained(request))
+    assert ledger.learn(world.compressed(compressed))[0].stage is RolloutStage.SHADOW
+    ended, withdrawn, _refused = ledger.learn(other)
+    assert (ended.outcome, withdrawn.alias) == (RolloutOutcome.SUPERSEDED, CANDIDATE)
+    assert "is of the spec in force" in ended.reason
+    assert ledger.catalogue.champion("digits").ordinal == 1
+
+
 def test_steps_of_before_a_changed_spec_go_on(rolling):
     rolling.ledger.learn(rolling.world.applied())  # without a rollout
     assert look(rolling.ledger)[0].share == 10

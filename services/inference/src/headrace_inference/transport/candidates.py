@@ -70,8 +70,8 @@ class Candidates:
             call = converters.to_call(converters.parse("ModelInfer", request))
             if call.version or call.explain or call.chat:
                 return _nothing
-            within_s = self._within_s(candidate, asked, call)
             work = self._serving.read(candidate, call, asked)
+            within_s = self._within_s(candidate, left_of(asked, call), work.rows)
             results, took_s = await self._beside.run(candidate.model, work.arrays, work.outputs, within_s)
             if not all_finite(results):
                 champion = self._shelf.resolve(release.model, CHAMPION)
@@ -121,15 +121,15 @@ class Candidates:
         except Exception as error:  # as above
             self._ended(candidate, Ending.FAILED, str(error) or repr(error))
 
-    def _within_s(self, candidate: LoadedVersion, asked: Asked, call: Call) -> float:
+    def _within_s(self, candidate: LoadedVersion, left_s: float | None, rows: int) -> float:
         """Return the time that a candidate has (s), with enough left for the champion. Raises Overloaded for none."""
-        within_s = max(LEAST_S, TIMES * candidate.speed.of(1))
-        left_s = left_of(asked, call)
+        expected_s = candidate.speed.of(rows)
+        within_s = max(LEAST_S, TIMES * expected_s)
         if left_s is None:
             return within_s
         champion = self._shelf.resolve(candidate.release.model, CHAMPION)
-        within_s = min(within_s, left_s - SPARE_S - 2 * champion.speed.of(1))
-        if within_s <= 2 * candidate.speed.of(1):
+        within_s = min(within_s, left_s - SPARE_S - 2 * champion.speed.of(rows))
+        if within_s <= 2 * expected_s:
             raise Overloaded("the caller has no time for a candidate", 0.0)
         return within_s
 

@@ -25,6 +25,7 @@ from headrace_model_registry.core.facts import (
     RolloutStage,
 )
 from headrace_model_registry.core.queries import ProgressBoard
+from headrace_model_registry.core.records import Version
 from headrace_model_registry.core.rollout import Advances, Ends, Rollout, RolloutRecord, Waits
 from headrace_model_registry.core.wishes import RolloutLook, RolloutOrder
 
@@ -76,6 +77,15 @@ def overtaken(released: ModelReleased, catalogue: Catalogue) -> list[Decision]:
     if champion is not None and champion.released.version_id == released.version_id:
         return []  # it goes on serving, such as in other variants
     return _gone(record, Ends(f"version {released.ordinal} was released", RolloutOutcome.SUPERSEDED), None)
+
+
+def unwanted(champion: Version, catalogue: Catalogue) -> list[Decision]:
+    """Return the end of a rollout whose spec was taken back, so that the champion is what is wanted again."""
+    record = catalogue.rollouts.get(champion.trained.model)
+    if record is None or record.pipeline != champion.trained.pipeline:
+        return []
+    told = f"the champion, version {champion.ordinal}, is of the spec in force and the newest dataset again"
+    return _gone(record, Ends(told, RolloutOutcome.SUPERSEDED), None)
 
 
 def taken_back(model: str, catalogue: Catalogue) -> list[Decision]:

@@ -73,6 +73,8 @@ def _back_to(run_id: str, spec: PipelineSpec, catalogue: Catalogue) -> list[Deci
         reason = f"spec and dataset are those of run {run_id} again"
         decisions.append(TrainingSuperseded(waiting.request.run_id, pipeline, reason))
     version = next((each for each in catalogue.versions.values() if each.trained.run_id == run_id), None)
+    if version is not None and version.state is VersionState.RELEASED:
+        return [*decisions, *candidates.unwanted(version, catalogue)]
     if version is None or version.state is not VersionState.REPLACED:
         return decisions
     champion = catalogue.champion(version.trained.model)
@@ -102,9 +104,10 @@ def after_the_one_under_way(
 def after_the_rollout(decisions: list[Decision], catalogue: Catalogue) -> list[Decision]:
     """Return the training runs that begin now because a candidate is champion, or has gone."""
     begun: list[Decision] = []
+    gave_way = {each.run_id for each in decisions if isinstance(each, TrainingSuperseded)}
     for ended in [decision for decision in decisions if isinstance(decision, RolloutEnded)]:
         waiting = catalogue.waiting(ended.pipeline)
-        request = waiting.request if waiting else None
+        request = waiting.request if waiting and waiting.request.run_id not in gave_way else None
         if isinstance(request, TrainingRequested) and not catalogue.is_busy(ended.pipeline, ended_rollout=ended.model):
             begun.append(_begun(request, catalogue, decisions))
     return begun
