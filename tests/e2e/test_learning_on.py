@@ -64,6 +64,17 @@ def send(platform: Platform, first: int) -> None:
     producer.close()
 
 
+def held_against_each_other(headrace: Callable[..., Any]) -> None:
+    """Hold both versions against each other on the rows of the day, of which they know all but the test split."""
+    done = headrace("canary", "tides", "1", "--against", "2", "--last", "24h", "--json")
+    assert done.stdout, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["ordinal"], told["champion_ordinal"], told["segments"]) == (1, 2, 2)
+    assert (told["measures"][0]["name"], told["measure"]) == ("accuracy", "accuracy")
+    assert 60 < told["rows"] < 180
+    assert done.returncode == (told["verdict"] == "worse")
+
+
 def test_a_killed_search_finds_the_same_and_the_next_version_begins_from_it(
     platform: Platform,
     headrace: Callable[..., Any],
@@ -122,3 +133,4 @@ def test_a_killed_search_finds_the_same_and_the_next_version_begins_from_it(
     page = tmp_path / "page.html"
     run("report", "tides:2", "--output", str(page))
     assert "of trees of default size on the same rows" in page.read_text()
+    held_against_each_other(headrace)

@@ -7,6 +7,13 @@ from typing import Any
 
 import grpc
 from headrace import open_inference
+from headrace.events.v1.canary_pb2 import CANARY_VERDICT_WORSE, CanaryFigure, CanaryJudged
+from headrace.events.v1.rollout_pb2 import (
+    ROLLOUT_OUTCOME_ROLLED_BACK,
+    ROLLOUT_STAGE_CANARY,
+    ROLLOUT_STAGE_SHADOW,
+    RolloutCounts,
+)
 from headrace.registry.v1 import proof_pb2
 from headrace.registry.v1 import registry_service_pb2 as messages
 from headrace.registry.v1 import registry_service_pb2_grpc as services
@@ -54,9 +61,61 @@ class Answers(services.RegistryServiceServicer):
         )
         return self._seen(request, context, answer)
 
+    def MoveRollout(self, request: Any, context: Any) -> messages.MoveRolloutResponse:  # noqa: N802
+        """Tell of a rollout."""
+        return self._seen(request, context, messages.MoveRolloutResponse(rollout=candidate()))
+
+    def ListRollouts(self, request: Any, context: Any) -> messages.ListRolloutsResponse:  # noqa: N802
+        """Tell of one that went back, and one under way."""
+        counts = RolloutCounts(candidate_calls=118, failed=5, candidate_times=[0] * 20 + [118])
+        back = messages.Rollout(
+            model="digits",
+            ordinal=2,
+            stage=ROLLOUT_STAGE_CANARY,
+            share=10,
+            step=1,
+            steps=3,
+            reason="with 10 % of the calls: 5 of 123 calls failed, limit 1.00%",
+            outcome=ROLLOUT_OUTCOME_ROLLED_BACK,
+            counts=counts,
+        )
+        back.end_time.FromJsonString("2026-05-17T12:30:00Z")
+        return self._seen(request, context, messages.ListRolloutsResponse(rollouts=[back, candidate()]))
+
+    def TryCanary(self, request: Any, context: Any) -> messages.TryCanaryResponse:  # noqa: N802
+        """Tell of a run."""
+        return self._seen(request, context, messages.TryCanaryResponse(run_id="canary-7"))
+
+    def ListCanaries(self, request: Any, context: Any) -> messages.ListCanariesResponse:  # noqa: N802
+        """Tell that a version is worse."""
+        judged = CanaryJudged(
+            run_id="canary-7",
+            rows=500,
+            unseen_rows=300,
+            segments=3,
+            since_us=1_779_000_000_000_000,
+            until_us=1_779_086_400_000_000,
+            measure="accuracy",
+            verdict=CANARY_VERDICT_WORSE,
+            measures=[CanaryFigure(name="accuracy", rows=500, candidate=0.91, champion=0.95, low=-0.06, high=-0.02)],
+            slices=[CanaryFigure(name="slice/site=north/accuracy", rows=40, candidate=0.5, champion=0.9)],
+            alike={"agreement": 0.93},
+            certainty=0.95,
+        )
+        found = messages.Canary(judged=judged, model="digits", ordinal=3, champion_ordinal=2)
+        return self._seen(request, context, messages.ListCanariesResponse(canaries=[found]))
+
     def RecalibrateModel(self, request: Any, context: Any) -> messages.RecalibrateModelResponse:  # noqa: N802
         """Tell of a run."""
         return self._seen(request, context, messages.RecalibrateModelResponse(run_id="recalibrate-7"))
+
+
+def candidate() -> messages.Rollout:
+    """Return a rollout that is in the shadow."""
+    rollout = messages.Rollout(model="digits", ordinal=3, stage=ROLLOUT_STAGE_SHADOW, steps=4)
+    rollout.reason = "12 of 100 calls have come"
+    rollout.begin_time.FromJsonString("2026-05-17T12:31:00Z")
+    return rollout
 
 
 def word_by_word(words: list[Any], seen: list[Any]) -> grpc.RpcMethodHandler[Any, Any]:

@@ -75,6 +75,10 @@ def test_a_deadline(registry, canned):
         (lambda client: client.apply("name: digits"), "may be in force all the same; applying it once more is safe"),
         (lambda client: client.freeze("digits"), "may be frozen all the same: look at `headrace get datasets`"),
         (lambda client: client.rollback("digits"), "may be made all the same: look at `headrace get releases`"),
+        (
+            lambda client: client.move_rollout("digits", advance=True),
+            "may have moved all the same: look at `headrace roll",
+        ),
         (lambda client: client.recalibrate("digits"), "may be asked for all the same: look at `headrace get runs`"),
     ],
 )

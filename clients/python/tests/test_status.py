@@ -18,7 +18,10 @@ def test_everything_is_well(headrace, registry, inference, canned):
     ]
     result = headrace("status", "--json")
     assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout) == {
+    found = json.loads(result.stdout)
+    told = ["version 3 computes in the shadow (step 1 of 4): 12 of 100 calls have come"]
+    assert [each["text"] for each in found.pop("rollouts")] == told
+    assert found == {
         "services": [
             {
                 "name": "model-registry",
@@ -54,6 +57,7 @@ def test_everything_is_well(headrace, registry, inference, canned):
     assert "headrace.training.requested.v1" not in text, "who is not behind is not listed"
     assert "processes died in 2 partitions" in text
     assert "lane: python" in text
+    assert f"digits: {told[0]}" in " ".join(text.split())
     assert "model digits: version 1, 2 served" in text
     assert max(len(line.rstrip()) for line in text.splitlines()) <= 80
 

@@ -106,6 +106,34 @@ def test_a_recalibration_tells_its_run(headrace, registry):
     assert registry.requests == [messages.RecalibrateModelRequest(model="digits")] * 2
 
 
+def test_rollouts_are_shown_with_why_they_ended_and_moved_by_hand(headrace, registry):
+    shown = headrace("rollout", "digits").stdout
+    assert "digits version 2: with 10 % of the calls: 5 of 123 calls failed, limit 1.00%" in shown
+    assert "rolled back" in shown
+    assert "shadow" in shown
+    assert registry.requests == [messages.ListRolloutsRequest(model="digits")]
+    back, going = json.loads(headrace("rollout", "digits", "advance", "--json").stdout)
+    assert registry.requests[1] == messages.MoveRolloutRequest(model="digits", advance=True)
+    assert (back["outcome"], back["share"], back["counts"]["failed"]) == ("rolled back", 10, 5)
+    assert back["counts"]["candidate_median_s"] == pytest.approx(0.000349, rel=0.01)
+    assert (going["outcome"], going["stage"], going["counts"]) == (None, "shadow", None)
+
+
+def test_a_canary_says_which_version_is_better_and_ends_with_it(headrace, registry):
+    result = headrace("canary", "digits", "3", "--last", "24h")
+    assert result.exit_code == 1, "it is worse"
+    assert registry.requests[0] == messages.TryCanaryRequest(
+        model="digits", version="3", against="champion", last_s=86_400
+    )
+    text = " ".join(result.stdout.split())
+    assert "digits version 3 is worse than version 2 by accuracy, with 95% certainty" in text
+    assert "0.9100 0.9500 -0.0400 (-0.0600 to -0.0200)" in text
+    assert "site=north/accuracy 40 0.5000 0.9000" in text
+    assert "500 rows of 3 segments" in text
+    told = json.loads(headrace("canary", "digits", "3", "--json").stdout)
+    assert (told["verdict"], told["measures"][0]["low"], told["alike"]) == ("worse", -0.06, {"agreement": 0.93})
+
+
 def test_a_rollback_that_cannot_be_is_a_failure_with_its_reason(headrace, registry):
     registry.refusal = (grpc.StatusCode.FAILED_PRECONDITION, "there is no release of model digits before version 1")
     result = headrace("rollback", "digits")

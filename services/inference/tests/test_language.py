@@ -19,9 +19,9 @@ from headrace_inference.adapters.hot_predictions import HotPredictions
 from headrace_inference.adapters.language import Language
 from headrace_inference.adapters.prediction_log import NoLog
 from headrace_inference.core import metrics
+from headrace_inference.core.asked import Answer
 from headrace_inference.core.generation import Ask, Bounds, parameters_of, sampling_of
 from headrace_inference.core.releases import CachePolicy, Graph, Release
-from headrace_inference.core.serving import Answer
 from headrace_inference.core.shelf import LoadedVersion, Shelf
 from headrace_inference.transport.compute import Compute
 from headrace_inference.transport.pieces import request_of

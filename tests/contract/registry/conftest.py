@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -270,3 +272,29 @@ def running(cast: Cast) -> Running:
 def registry(settings: Settings, running: Running) -> Iterator[RegistryServiceStub]:
     with running(settings) as (_, stub):
         yield stub
+
+
+@pytest.fixture(scope="session")
+def started() -> Callable[[Settings], AbstractContextManager[subprocess.Popen[str]]]:
+    """Run a registry in a process of its own."""
+    return _started
+
+
+@contextmanager
+def _started(settings: Settings) -> Iterator[subprocess.Popen[str]]:
+    environment = {
+        "HEADRACE_KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers,
+        "HEADRACE_KAFKA_SESSION_TIMEOUT_MS": str(settings.kafka_session_timeout_ms),
+        "HEADRACE_LISTEN_ADDRESS": "127.0.0.1:0",
+        "HEADRACE_METRICS_ADDRESS": "",
+        "HEADRACE_STORE_URL": settings.store_url,
+    }
+    command = [sys.executable, "-m", "headrace_model_registry"]
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stderr is not None
+        assert any("model-registry is up" in line for line in iter(process.stderr.readline, ""))
+        yield process
+    finally:
+        process.kill()
+        process.communicate()

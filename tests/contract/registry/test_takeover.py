@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,7 +28,9 @@ from kafka.admin import ConfigResource, ConfigResourceType
 pytestmark = pytest.mark.contract
 
 
-def test_a_killed_registry_decides_everything_once(settings: Settings, cluster: Any, running: Any, cast: Any) -> None:
+def test_a_killed_registry_decides_everything_once(
+    settings: Settings, cluster: Any, running: Any, started: Any, cast: Any
+) -> None:
     name = "registry-killed"
     with running(settings) as (_, registry):
         applied = cast.apply(registry, name).applied
@@ -150,29 +150,9 @@ def log_setting(settings: Settings, name: str, value: str, usual: str, cast: Any
         admin.close()
 
 
-def test_the_process_starts_and_stops_by_signal(settings: Settings, cast: Any) -> None:
+def test_the_process_starts_and_stops_by_signal(settings: Settings, started: Any, cast: Any) -> None:
     with started(settings) as process:
         process.terminate()
         assert process.wait(cast.timeout_s) == 0
         assert process.stderr is not None
         assert any("model-registry is down" in line for line in process.stderr)
-
-
-@contextmanager
-def started(settings: Settings) -> Iterator[subprocess.Popen[str]]:
-    """Run a registry in a process of its own."""
-    environment = {
-        "HEADRACE_KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers,
-        "HEADRACE_KAFKA_SESSION_TIMEOUT_MS": str(settings.kafka_session_timeout_ms),
-        "HEADRACE_LISTEN_ADDRESS": "127.0.0.1:0",
-        "HEADRACE_METRICS_ADDRESS": "",
-    }
-    command = [sys.executable, "-m", "headrace_model_registry"]
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
-    try:
-        assert process.stderr is not None
-        assert any("model-registry is up" in line for line in iter(process.stderr.readline, ""))
-        yield process
-    finally:
-        process.kill()
-        process.communicate()

@@ -155,6 +155,35 @@ class RegistryClient(ServiceClient):
             answer = self._call(self._stub.RollbackModel, messages.RollbackModelRequest(model=model, ordinal=ordinal))
         return answer.release
 
+    def move_rollout(self, model: str, *, advance: bool) -> messages.Rollout:
+        """Begin the next step of a model's candidate, or take the candidate back; return where the rollout stands.
+
+        Raises NotPossibleNow when none is rolled out.
+        """
+        with _unsure("the candidate may have moved all the same: look at `headrace rollout` before you ask again"):
+            request = messages.MoveRolloutRequest(model=model, advance=advance)
+            return self._call(self._stub.MoveRollout, request).rollout
+
+    def rollouts(self, model: str = "", *, as_of: datetime | None = None) -> list[messages.Rollout]:
+        """Return the rollouts of one model, or of all: those that are over first, then those under way."""
+        request = messages.ListRolloutsRequest(model=model, as_of=_timestamp(as_of))
+        return list(self._call(self._stub.ListRollouts, request).rollouts)
+
+    def try_canary(self, model: str, version: str, *, last_s: int, against: str = "") -> str:
+        """Have a version held against another, or the champion, on rows of the past; return the run's id.
+
+        Versions are ordinals, aliases or beginnings of digests. Raises NotPossibleNow with the reason where they
+        cannot be compared.
+        """
+        request = messages.TryCanaryRequest(model=model, version=version, against=against, last_s=last_s)
+        with _unsure("the run may be asked for all the same; asking once more is safe"):
+            return self._call(self._stub.TryCanary, request).run_id
+
+    def canaries(self, model: str = "", *, as_of: datetime | None = None) -> list[messages.Canary]:
+        """Return what came of versions of one model, or of all, that were held against others on rows of the past."""
+        request = messages.ListCanariesRequest(model=model, as_of=_timestamp(as_of))
+        return list(self._call(self._stub.ListCanaries, request).canaries)
+
     def recalibrate(self, model: str) -> str:
         """Have the variants of a model's champion made again with rows of the newest dataset; return the run's id.
 

@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from headrace.events.v1.dataset_pb2 import DatasetFrozen
 from headrace.events.v1.run_pb2 import (
+    RUN_KIND_CANARY,
     RUN_KIND_COMPRESSION,
     RUN_KIND_EVALUATION,
     RUN_KIND_MEASUREMENT,
@@ -21,6 +22,7 @@ from headrace.events.v1.run_pb2 import (
 from headrace.registry.v1 import registry_service_pb2 as messages
 from headrace_data.tasks import TASKS, task_of
 
+from headrace_client.rollouts import text_of
 from headrace_client.views import short_id
 
 EVER_RELEASED = (messages.VERSION_STATE_RELEASED, messages.VERSION_STATE_REPLACED)
@@ -258,6 +260,8 @@ def _compression(state: messages.WatchPipelineResponse, counts: bool) -> Stage:
 
 def _release(state: messages.WatchPipelineResponse, counts: bool) -> Stage:
     version = state.version
+    if counts and state.HasField("rollout") and state.rollout.version_id == version.trained.version_id:
+        return Stage("release", Mark.RUNNING, text_of(state.rollout))
     if not counts or not state.HasField("version") or _any_running(state):
         return Stage("release", Mark.WAITING, "comes when a variant passes its gates")
     # A version that was released before and refused when it was judged again keeps its state and gets a reason.
@@ -280,7 +284,8 @@ def _latest_run(state: messages.WatchPipelineResponse, kind: RunKind.ValueType) 
 
 def _any_running(state: messages.WatchPipelineResponse) -> bool:
     """Tell whether a run goes on that a release waits for: for a class to be measured on there may be no compressor."""
-    held_up = (run for run in state.runs if run.kind not in (RUN_KIND_MEASUREMENT, RUN_KIND_EVALUATION))
+    beside = (RUN_KIND_CANARY, RUN_KIND_EVALUATION, RUN_KIND_MEASUREMENT)
+    held_up = (run for run in state.runs if run.kind not in beside)
     return any(run.state == messages.RUN_STATE_RUNNING for run in held_up)
 
 

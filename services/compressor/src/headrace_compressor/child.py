@@ -9,6 +9,9 @@ weights beside it. The result has ``cpu_class``, ``variants``, ``not_applicable`
 The assignment of an evaluation has ``segment`` beside ``spec``, ``{"segment_id", "manifest", "sketch"}``, the last of
 which may be null, and one ``version``. Its result has ``task``, ``certainty``, ``before`` and ``now``, each ``{"rows",
 "measures", "metrics"}``, ``inputs`` and ``answers``.
+
+With ``canary``, ``{"history", "last_s"}``, both are held against each other on rows of the past, and nothing is made:
+the result is what `transport.canaries` says.
 """
 
 from typing import Any
@@ -26,6 +29,10 @@ def work(assignment: Assignment, reporter: Reporter) -> dict[str, Any]:
         from headrace_compressor.transport.evaluations import evaluate
 
         return evaluate(assignment, reporter)
+    if "canary" in assignment:
+        from headrace_compressor.transport.canaries import judge
+
+        return judge(assignment)
     from headrace_compressor.transport.assignments import measure
 
     return measure(assignment, reporter)

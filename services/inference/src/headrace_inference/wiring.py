@@ -27,21 +27,25 @@ from headrace_inference.adapters.hot_predictions import HotPredictions
 from headrace_inference.adapters.language_model import LanguageLimits
 from headrace_inference.adapters.prediction_log import NoLog, PredictionLog
 from headrace_inference.adapters.release_loader import LoadLimits, ReleaseLoader
+from headrace_inference.adapters.rollout_reports import RolloutReports
 from headrace_inference.adapters.upstreams import UpstreamLimits
 from headrace_inference.adapters.worth_meter import WorthMeter
 from headrace_inference.core.cache_key import PREFIX
 from headrace_inference.core.flights import Flights
 from headrace_inference.core.generation import Bounds
+from headrace_inference.core.rollout import Tallies
 from headrace_inference.core.shelf import Shelf
 from headrace_inference.core.work import Found
 from headrace_inference.ports import Predictions
 from headrace_inference.settings import Settings
+from headrace_inference.transport.beside import Beside
 from headrace_inference.transport.compute import Compute
 from headrace_inference.transport.consumer import HANDLERS
 from headrace_inference.transport.converters import answer_prefix, to_served
 from headrace_inference.transport.plane import Plane
 from headrace_inference.transport.predictor import Predictor
 from headrace_inference.transport.recent import RecentAnswers
+from headrace_inference.transport.rollout_messages import to_observed
 from headrace_inference.transport.servicer import open_inference_handler
 
 logger = logging.getLogger(__name__)
@@ -55,7 +59,8 @@ def build(settings: Settings) -> Service:
     """Return the service: the gRPC server, the loader of releases, and who follows their topic."""
     log = PredictionLog(settings, NAME, to_served) if settings.publish_predictions else None
     shelf = Shelf(settings.resident_versions)
-    host = build_host(settings, shelf, log or NoLog())
+    tallies = Tallies()
+    host = build_host(settings, shelf, log or NoLog(), tallies)
     loader = build_loader(settings, shelf, host)
     # Measured with a small model, a call takes 4 % less CPU.
     settle()
@@ -64,7 +69,8 @@ def build(settings: Settings) -> Service:
     # The server comes last, so that it listens when there is something to answer with, and stops first: releases are
     # followed for as long as calls are answered.
     publishing: list[Component] = [] if log is None else [log]
-    return Service(NAME, [*publishing, loader, view, _Readiness(loader), host])
+    reports = RolloutReports(settings, NAME, shelf, tallies, to_observed)
+    return Service(NAME, [*publishing, loader, reports, view, _Readiness(loader), host])
 
 
 class _Readiness:
@@ -84,7 +90,7 @@ class _Readiness:
         """Nothing runs."""
 
 
-def build_host(settings: Settings, shelf: Shelf, predictions: Predictions) -> GrpcHost:
+def build_host(settings: Settings, shelf: Shelf, predictions: Predictions, tallies: Tallies | None = None) -> GrpcHost:
     """Return the gRPC server over a shelf; not serving until told so."""
     cache = _cache(settings)
     hot = HotPredictions(cache)
@@ -92,13 +98,14 @@ def build_host(settings: Settings, shelf: Shelf, predictions: Predictions) -> Gr
     compute = Compute(settings.compute_threads, capacity)
     flights: Flights[Found] = Flights(settings.max_waiting, settings.max_waiting_bytes)
     recent = RecentAnswers(0 if cache is None else settings.recent_bytes)
-    predictor = Predictor(shelf, hot, compute, predictions, flights=flights, recent=recent)
+    beside = Beside(settings.compute_threads, tallies)
+    predictor = Predictor(shelf, hot, compute, predictions, flights=flights, recent=recent, beside=beside)
     plane = Plane(shelf, predictor)
     rest = _rest(settings)
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
-        with closing(compute):
+        with closing(compute), closing(beside):
             async with hot, _running(WorthMeter(shelf, hot).run()), rest(plane, host.stopping.is_set):
                 yield
 

@@ -29,6 +29,7 @@ from headrace_model_registry.transport.consumer import FACTS, PROGRESS
 from headrace_model_registry.transport.converters import from_log_entry, from_message
 from headrace_model_registry.transport.growth import Growth
 from headrace_model_registry.transport.outgoing import EMITTED
+from headrace_model_registry.transport.rollouts import Rollouts
 from headrace_model_registry.transport.servicer import SERVICE_NAME, RegistryServicer
 from headrace_model_registry.transport.tail import Tail
 from headrace_model_registry.transport.watch import Watchers
@@ -64,11 +65,15 @@ def build(settings: Settings) -> Service:
     datasets = StoredDatasets(store)
     predictions = KafkaPredictions(settings, partial(from_message, PredictionServed))
     stories = Stories(state, predictions, KafkaRecords(settings), datasets)
-    collector = Collector(state, writer, store, partial(newest_histories, settings), settings.gc_grace_s)
-    rows = StoredRows(store, datasets, partial(newest_histories, settings))
+    histories = partial(newest_histories, settings)
+    collector = Collector(state, writer, store, histories, settings.gc_grace_s)
+    rows = StoredRows(store, datasets, histories)
     log, signer = KafkaLog(settings, settings.skipped()), Signer(settings.signing_key_file)
     prover = Prover(state, log, predictions, store, rows, signer)
-    servicer = RegistryServicer(Registry(state, topics, writer, new_id), stories, watchers, collector, prover)
+    registry = Registry(state, topics, writer, new_id, histories)
+    servicer = RegistryServicer(registry, stories, watchers, collector, prover)
     host = GrpcHost(settings.listening(), [partial(add_RegistryServiceServicer_to_server, servicer)], [SERVICE_NAME])
     growth = Growth(settings, state, writer)
-    return Service(NAME, [writer, Tail(settings, state, source), growth, host, collector, watchers])
+    return Service(
+        NAME, [writer, Tail(settings, state, source), growth, Rollouts(state, writer), host, collector, watchers]
+    )

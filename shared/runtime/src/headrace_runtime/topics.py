@@ -12,6 +12,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 from headrace.events.v1 import (
+    canary_pb2,
     dataset_pb2,
     evaluation_pb2,
     forget_pb2,
@@ -21,6 +22,7 @@ from headrace.events.v1 import (
     prediction_pb2,
     quality_pb2,
     record_pb2,
+    rollout_pb2,
     run_pb2,
     segment_pb2,
 )
@@ -280,6 +282,28 @@ MODEL_REFUSED = Topic(
     (),
     "a version was not released, and why",
 )
+CANARY_JUDGED = Topic(
+    "headrace.canary.judged.v1",
+    canary_pb2.CanaryJudged,
+    "version",
+    _field("version_id"),
+    ("compressor",),
+    ("model-registry",),
+    "a version was held against another on rows of the past",
+)
+ROLLOUT_OBSERVED = Topic(
+    "headrace.rollout.observed.v1",
+    rollout_pb2.RolloutObserved,
+    "model/replica",
+    lambda message: f"{message.model}/{message.replica}",
+    ("inference",),
+    ("model-registry",),
+    "what a replica counted of a candidate beside the champion (lossy)",
+    partitions=1,
+    production_partitions=1,
+    compacted=True,
+    retention_ms=7 * DAY_MS,
+)
 PREDICTION_SERVED = Topic(
     "headrace.prediction.served.v2",
     prediction_pb2.PredictionsServed,
@@ -337,6 +361,8 @@ CONTROL_TOPICS: tuple[Topic, ...] = (
     MODEL_EVALUATED,
     MODEL_RELEASED,
     MODEL_REFUSED,
+    CANARY_JUDGED,
+    ROLLOUT_OBSERVED,
     PREDICTION_SERVED,
     QUALITY_MEASURED,
     REGISTRY_LOG,

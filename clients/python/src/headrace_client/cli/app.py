@@ -9,6 +9,7 @@ import typer
 from headrace_client.cli import (
     advise,
     backfill,
+    canary,
     catalogue,
     chat,
     dead,
@@ -32,6 +33,7 @@ from headrace_client.cli import (
     recalibrate,
     report,
     rollback,
+    rollout,
     spec,
     status,
     topic,
@@ -87,6 +89,8 @@ app.command("gc", rich_help_panel=PIPELINES)(gc.gc)
 app.command("get", rich_help_panel=MODELS)(catalogue.get)
 app.command("rollback", rich_help_panel=MODELS)(rollback.rollback)
 app.command("quality", rich_help_panel=MODELS)(quality.quality)
+app.command("canary", rich_help_panel=MODELS)(canary.canary)
+app.command("rollout", rich_help_panel=MODELS)(rollout.rollout)
 app.command("recalibrate", rich_help_panel=MODELS)(recalibrate.recalibrate)
 app.command("lineage", rich_help_panel=MODELS)(lineage.lineage)
 app.command("watch", rich_help_panel=MODELS)(watch.watch)

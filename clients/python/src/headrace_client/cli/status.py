@@ -23,6 +23,7 @@ from headrace_client.errors import (
 )
 from headrace_client.inference import InferenceClient
 from headrace_client.registry import RegistryClient
+from headrace_client.rollouts import rollout_view
 from headrace_client.stages import duration_text
 from headrace_client.views import View, lag_view, trouble_text, trouble_view
 
@@ -42,6 +43,8 @@ class Status:
     lags: list[View] = field(default_factory=list)
     troubles: list[View] = field(default_factory=list)
     models: list[View] = field(default_factory=list)
+    rollouts: list[View] = field(default_factory=list)
+    """Those under way."""
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -65,6 +68,7 @@ def status(as_json: JsonOption = False) -> None:
                 "troubles": found.troubles,
                 "lane": LANE,
                 "models": found.models,
+                "rollouts": found.rollouts,
                 "problems": found.problems,
             }
         )
@@ -129,6 +133,7 @@ def _probe(found: Status, name: str, address: str, ready: Callable[[], bool]) ->
 def _lags_and_models(found: Status, registry: RegistryClient, inference: InferenceClient) -> None:
     found.lags = [lag_view(lag) for lag in registry.lags()]
     found.troubles = [trouble_view(trouble) for trouble in registry.troubles()]
+    found.rollouts = [rollout_view(each) for each in registry.rollouts() if not each.HasField("end_time")]
     if found.services[INFERENCE]["state"] in (RUNNING, NOT_READY):
         models = dict.fromkeys(release.released.model for release in registry.releases())
         found.models = [_model(inference, model) for model in models]
@@ -173,6 +178,7 @@ def _print(found: Status) -> None:
     parts += [f"[yellow]{plain(trouble_text(trouble))}[/]" for trouble in found.troubles]
     if found.in_trouble:
         parts.append(f"[yellow]pipelines that need a hand: {plain(', '.join(found.in_trouble))}[/]")
+    parts += [plain(f"{each['model']}: {each['text']}") for each in found.rollouts]
     print_parts([*parts, f"lane: {LANE}"])
     for model in found.models:
         versions = ", ".join(model["versions"])

@@ -26,7 +26,7 @@ from headrace_inference.adapters.graph_trial import GraphTrial
 from headrace_inference.adapters.language import Language
 from headrace_inference.adapters.language_model import LanguageLimits, LanguageModel, load, local
 from headrace_inference.adapters.upstreams import UpstreamLimits, Upstreams
-from headrace_inference.core.releases import Fault, Place, Release, ReleaseBook
+from headrace_inference.core.releases import CANDIDATE, Fault, Place, Release, ReleaseBook
 from headrace_inference.core.shelf import LoadedVersion, Shelf
 
 logger = logging.getLogger(__name__)
@@ -286,7 +286,8 @@ class ReleaseLoader(Background):
         metrics.LOADED.labels(*release.place).set(release.ordinal)
         metrics.PENDING.labels(*release.place).set(0)
         metrics.SWAPS.labels(*release.place).inc()
-        self._set_health(True, f"model/{release.model}")
+        if release.alias != CANDIDATE:
+            self._set_health(True, f"model/{release.model}")
         logger.info(
             "%s is served: %.3f ms a row, hot predictions %s",
             release,

@@ -31,6 +31,12 @@ SHARED = Counter(
     "from Redis just before.",
     ("model", "how"),
 )
+CANDIDATE = Counter(
+    "headrace_inference_candidate",
+    "Calls of a candidate beside the champion, by outcome: answered, or computed in the shadow; failed, not_finite and "
+    "skipped, which the champion answered.",
+    ("model", "outcome"),
+)
 ROWS = Counter("headrace_inference_rows", "Rows that were answered.", ("model",))
 
 # What models of language do, by the conventions for generative AI:

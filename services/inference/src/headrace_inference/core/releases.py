@@ -16,6 +16,21 @@ TRIES_OF_MISSING = 3
 """After so many, nothing waits for a graph any more that is not in the object store."""
 
 
+CANDIDATE = "candidate"
+"""The alias of what is tried beside the champion."""
+
+
+class Stage(StrEnum):
+    """What a candidate does beside the champion."""
+
+    NONE = ""
+    """It is no candidate, or is not tried."""
+    SHADOW = "shadow"
+    """It computes what the champion answers."""
+    CANARY = "canary"
+    """It answers a share of the calls."""
+
+
 class CachePolicy(StrEnum):
     """Where hot predictions of a model are kept."""
 
@@ -82,6 +97,10 @@ class Release:
     """Whether calls and answers are told to nobody, as the pipeline has personal fields."""
     records: bool = False
     """Whether an answer waits until it is recorded, as the pipeline's quality is measured live."""
+    pipeline: str = ""
+    stage: Stage = Stage.NONE
+    share: int = 0
+    """Percent of the calls that a candidate answers."""
 
     def answered_by(self, other: CheaperVariant) -> Release:
         """Return the release as it is answered by a cheaper variant."""
@@ -124,6 +143,7 @@ class Failing:
 
     release: Release
     reason: str
+    fault: Fault | None = None
 
 
 @dataclass(slots=True)
@@ -137,9 +157,10 @@ class _Wanted:
 
     @property
     def settled(self) -> bool:
-        """Whether waiting for it any longer promises nothing."""
+        """Whether waiting for it any longer promises nothing. Nobody waits for what is tried beside another."""
         given_up = self.fault is Fault.MISSING and self.failures >= TRIES_OF_MISSING
-        return self.loaded or given_up or self.fault in (Fault.UNFIT, Fault.AWAITED)
+        promises_nothing = given_up or self.fault in (Fault.UNFIT, Fault.AWAITED)
+        return self.loaded or promises_nothing or self.release.alias == CANDIDATE
 
 
 class ReleaseBook:
@@ -167,10 +188,12 @@ class ReleaseBook:
     def due(self, now_s: float) -> Release | None:
         """Return a release to load now: of those that failed least often, the one that waits longest.
 
-        So a release that takes all the time it may holds up each later one once at most.
+        So a release that takes all the time it may holds up each later one once at most. Candidates come last.
         """
         waiting = [wanted for wanted in self._wanted.values() if not wanted.loaded and wanted.due_s <= now_s]
-        return min(waiting, key=lambda wanted: (wanted.failures, wanted.due_s)).release if waiting else None
+        if not waiting:
+            return None
+        return min(waiting, key=lambda each: (each.failures, each.release.alias == CANDIDATE, each.due_s)).release
 
     def next_due_s(self) -> float | None:
         """Return when the next release is due, None when all are loaded."""
@@ -209,7 +232,9 @@ class ReleaseBook:
     def failing(self) -> tuple[Failing, ...]:
         """Return the releases that do not load."""
         wanted = self._wanted.values()
-        return tuple(Failing(each.release, each.reason) for each in wanted if each.reason and not each.loaded)
+        return tuple(
+            Failing(each.release, each.reason, each.fault) for each in wanted if each.reason and not each.loaded
+        )
 
     def models(self) -> frozenset[str]:
         """Return the names of all models that have a release."""

@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -21,59 +20,25 @@ from headrace_runtime.telemetry import names
 from headrace_runtime.telemetry.traces import child_span
 
 from headrace_inference.core import metrics
+from headrace_inference.core.asked import Answer, Asked, left_of
 from headrace_inference.core.degrading import Degrading
 from headrace_inference.core.flights import Flights, Left
-from headrace_inference.core.generation import STREAM, Ask, Usage, Whole, ask_of
+from headrace_inference.core.generation import STREAM, Whole, ask_of
 from headrace_inference.core.occlusion import Occlusion
 from headrace_inference.core.outcomes import described, outcome_of
 from headrace_inference.core.quickness import check_deadline, is_quick, may_be_quick
+from headrace_inference.core.rollout import Tallies
 from headrace_inference.core.served import Served
-from headrace_inference.core.shelf import LoadedVersion, Shelf
+from headrace_inference.core.shelf import CHAMPION, LoadedVersion, Shelf
 from headrace_inference.core.signature import Call
-from headrace_inference.core.statistics import Statistics, VersionStatistics
+from headrace_inference.core.statistics import Statistics
 from headrace_inference.core.tensors import Array, OutputTensor, encode_raw
 from headrace_inference.core.work import Found, Work
 from headrace_inference.core.writing import Writing
-from headrace_inference.ports import CallContext, Computing, Hot, Language, Predictions
+from headrace_inference.ports import Computing, Hot, Language, Predictions
 
 TRIES = 3
 """How often a version is looked up that was replaced just then."""
-
-
-@dataclass(slots=True)
-class Asked:
-    """A call as it arrived, and as much as is known of what it asks for."""
-
-    size_bytes: int
-    """Bytes of the request."""
-    context: CallContext
-    started: float
-    """When it came, on the clock of `time.perf_counter`."""
-    version: LoadedVersion | None = None
-    ask: Ask | None = None
-    """What it asks of a model of language."""
-    prompt_tokens: int = 0
-    """How many tokens its prompt has, once the engine has counted."""
-    recorded: Awaitable[None] | None = None
-    """What the answer waits for, where it is to be recorded first; raises Unavailable where it cannot be."""
-
-
-@dataclass(slots=True)
-class Answer:
-    """What a call is answered with: the version's outputs, as `Serving` was told to write them."""
-
-    version: LoadedVersion
-    statistics: VersionStatistics
-    rows: int
-    asked_outputs: tuple[str, ...]
-    outputs: bytes
-    cached: bool
-    """Whether they are those of an earlier call: kept, or computed while this one waited."""
-    prediction_id: str
-    usage: Usage | None = None
-    """What a model of language took for it."""
-    sent: bytes = b""
-    """The message that it is, once the transport has told of it."""
 
 
 class Serving:
@@ -92,6 +57,7 @@ class Serving:
         new_id: Callable[[], str],
         degrading: Degrading,
         flights: Flights[Found],
+        tallies: Tallies,
     ) -> None:
         self._shelf = shelf
         self._flights = flights
@@ -104,16 +70,17 @@ class Serving:
         self._write = write
         self.new_id = new_id
         self.statistics = Statistics()
+        self.tallies = tallies
 
     def answer_now(self, asked: Asked, call: Call) -> Answer | None:
         """Answer a call in this thread; None when it has to wait for anything, or could keep others waiting."""
         version = self.open(asked, call.model, call.version)
         if call.explain or not may_be_quick(version):
             return None
-        work = self._read(version, call, asked)
+        work = self.read(version, call, asked)
         if not is_quick(version, work.rows):
             return None
-        check_deadline(version, _left_s(asked, call))
+        check_deadline(version, left_of(asked, call))
         computing = time.perf_counter()
         results = version.model.run(work.arrays, work.outputs)
         part = self._outputs_part(work, results, time.perf_counter() - computing)
@@ -124,14 +91,14 @@ class Serving:
         version = self.open(asked, call.model, call.version)
         if version.language is not None:
             with self._held(asked, call) as (version, language):
-                work, left_s = self._read(version, call, asked), partial(_left_s, asked, call)
+                work, left_s = self.read(version, call, asked), partial(left_of, asked, call)
                 if call.chat:
                     await work.render(language)
                 if work.ask is not None and work.ask.streamed:
                     raise InvalidInput(f"input {STREAM!r}: expected false for one answer: see ModelStreamInfer")
                 found = await self._shared(work, left_s, partial(self._whole, language, work, asked))
             return self._answered(work, found)
-        work, left_s = self._read(version, call, asked), partial(_left_s, asked, call)
+        work, left_s = self.read(version, call, asked), partial(left_of, asked, call)
         async with _within(version, call, left_s()):
             explained = call.explain
             found = Found(await self._explained(work, left_s)) if explained else await self._outputs(work, left_s)
@@ -144,10 +111,10 @@ class Serving:
         kept comes without pieces. Whoever goes before the end has to close the iteration, and gives its place up.
         """
         with self._held(asked, call) as (version, language):
-            work = self._read(version, call, asked)
+            work = self.read(version, call, asked)
             if call.chat:
                 await work.render(language)
-            async with aclosing(self._written(language, work, asked, partial(_left_s, asked, call))) as written:
+            async with aclosing(self._written(language, work, asked, partial(left_of, asked, call))) as written:
                 async for each in written:
                     yield each
 
@@ -200,7 +167,19 @@ class Serving:
         strain = max(own, self.line_strain(left_s))
         return (best, *best.cheaper)[self._degrading.step(strain, len(best.cheaper))]
 
-    def _read(self, version: LoadedVersion, call: Call, asked: Asked) -> Work:
+    def took(self, version: LoadedVersion, seconds: float) -> None:
+        """Count a computation of a champion beside which a candidate is tried."""
+        candidates = self._shelf.candidates
+        candidate = candidates.get(version.release.model) if candidates else None
+        if candidate is not None and version.release.alias == CHAMPION and not version.degraded:
+            self.tallies.of(candidate.release).champion_took(seconds)
+
+    def computed(self, work: Work, results: list[Array], took_s: float) -> Answer:
+        """Return the answer of a version that was computed elsewhere."""
+        return self._answered(work, Found(self._outputs_part(work, results, took_s)))
+
+    def read(self, version: LoadedVersion, call: Call, asked: Asked) -> Work:
+        """Return a call that fits a version. Raises InvalidInput, TooLarge."""
         signature = version.model.signature
         arrays, outputs = signature.arrays(call), signature.requested(call.outputs)
         statistics = self.statistics.of(version.release)
@@ -314,6 +293,7 @@ class Serving:
 
     def _outputs_part(self, work: Work, results: list[Array], infer_s: float, queue_s: float = 0.0) -> bytes:
         """Return the outputs' part of an answer, and count how it was computed."""
+        self.took(work.version, infer_s)
         signature = work.version.model.signature
         tensors = (
             OutputTensor(name, datatype.name, array.shape, encode_raw(array, datatype))
@@ -366,15 +346,6 @@ class Serving:
             model, ordinal = release.model, str(release.ordinal)
             self.statistics.of(release).failed(time.perf_counter() - asked.started)
         metrics.REQUESTS.labels(model, ordinal, outcome_of(error)).inc()
-
-
-def _left_s(asked: Asked, call: Call) -> float | None:
-    """Return the seconds until the caller stops waiting, None without a limit of time."""
-    left_s = asked.context.time_remaining()
-    if call.timeout_s is None:
-        return left_s
-    own_s = call.timeout_s - (time.perf_counter() - asked.started)
-    return own_s if left_s is None else min(left_s, own_s)
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ from dataclasses import InitVar, dataclass, field, replace
 import numpy as np
 from headrace_runtime.errors import InvalidInput, NotFound, Unavailable
 
-from headrace_inference.core.releases import CachePolicy, Failing, Place, Release
+from headrace_inference.core.releases import CANDIDATE, CachePolicy, Failing, Place, Release, Stage
 from headrace_inference.core.tensors import Array
 from headrace_inference.core.worth import Worth
 from headrace_inference.ports import Language, Model
@@ -139,6 +139,8 @@ class _Shown:
     complete: bool
     """Whether every release that the topic held at the start has been seen."""
     failing: tuple[Failing, ...] = ()
+    candidates: Mapping[str, LoadedVersion] = field(default_factory=dict)
+    """What is tried beside the champion, by model."""
 
 
 class Shelf:
@@ -165,6 +167,11 @@ class Shelf:
         """Models that have a release and no version in memory yet."""
         shown = self._shown
         return shown.announced - shown.models.keys()
+
+    @property
+    def candidates(self) -> Mapping[str, LoadedVersion]:
+        """What is tried beside a champion, by model; empty most of the time."""
+        return self._shown.candidates
 
     @property
     def failing(self) -> tuple[Failing, ...]:
@@ -199,10 +206,16 @@ class Shelf:
 
     def announce(self, models: Iterable[str], *, complete: bool, failing: Iterable[Failing] = ()) -> None:
         """Note which models have a release, whether these are all, and which releases do not load."""
-        self._shown = _Shown(self._shown.models, frozenset(models), complete, tuple(failing))
+        self._shown = replace(self._shown, announced=frozenset(models), complete=complete, failing=tuple(failing))
 
     def _replace(self, models: Mapping[str, Versions]) -> None:
-        self._shown = replace(self._shown, models=models)
+        tried = {
+            model: versions.aliases[CANDIDATE]
+            for model, versions in models.items()
+            if CANDIDATE in versions.aliases and CHAMPION in versions.aliases
+        }
+        candidates = {model: each for model, each in tried.items() if each.release.stage is not Stage.NONE}
+        self._shown = replace(self._shown, models=models, candidates=candidates)
 
     def resolve(self, model: str, version: str) -> LoadedVersion:
         """Return the version to ask: the champion (""), an ordinal, an alias, or the beginning of a version's digest.
@@ -218,6 +231,8 @@ class Shelf:
         found = versions.aliases.get(version or CHAMPION)
         if found is not None:
             return found
+        if not version and any(each.release.stage is not Stage.NONE for each in versions.aliases.values()):
+            raise self._absent(model)  # the champion beside it is still to be loaded
         try:
             return _search(model, version, versions)
         except NotFound:

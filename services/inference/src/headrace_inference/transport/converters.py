@@ -22,6 +22,7 @@ from headrace_inference.core.served import Served
 from headrace_inference.core.shelf import LoadedVersion
 from headrace_inference.core.signature import Call, Signature, TensorSpec
 from headrace_inference.core.tensors import BYTES, DATATYPES, InputTensor, OutputTensor, decode_output, encode_raw
+from headrace_inference.transport.rollout_messages import rollout_of
 
 _UNSUPPORTED = {
     "shared_memory_region": "shared memory is not supported, send the contents",
@@ -303,6 +304,7 @@ def to_release(message: model_pb2.ModelReleased, cpu_class: str) -> Release:
         _upstream(message),
         message.withholds,
         message.records,
+        *rollout_of(message),
     )
 
 
@@ -319,8 +321,7 @@ def _require_whole(
         "variant": first.variant,
         "graph.digest": first.graph.digest,
     }
-    empty = [name for name, value in required.items() if not value]
-    if empty:
+    if empty := [name for name, value in required.items() if not value]:
         raise Unprocessable(f"ModelReleased of {message.model!r}: expected {', '.join(empty)}, got nothing")
     for digest in (each.graph.digest for each in (first, *cheaper)):
         if not is_digest(digest):

@@ -11,7 +11,8 @@ from headrace_engines.generator import LENGTH, STOP, Message, Piece
 from headrace_runtime.errors import InvalidInput, Unavailable
 
 from headrace_inference.core import generation
-from headrace_inference.core.serving import TRIES, Answer, Asked, Serving
+from headrace_inference.core.asked import Answer, Asked
+from headrace_inference.core.serving import TRIES, Serving
 from headrace_inference.core.shelf import LoadedVersion, Shelf
 from headrace_inference.core.signature import Call
 from headrace_inference.core.tensors import BOOL, BYTES, OutputTensor, encode_raw

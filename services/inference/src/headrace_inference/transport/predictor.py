@@ -12,15 +12,18 @@ from headrace_runtime import errors
 from headrace_runtime.kafka.envelopes import new_id
 
 from headrace_inference.core import metrics
+from headrace_inference.core.asked import Answer, Asked
 from headrace_inference.core.degrading import Degrading
 from headrace_inference.core.flights import Flights
 from headrace_inference.core.quickness import is_quick, may_be_quick
-from headrace_inference.core.serving import Answer, Asked, Serving
+from headrace_inference.core.serving import Serving
 from headrace_inference.core.shelf import LoadedVersion, Shelf
 from headrace_inference.core.signature import Call
 from headrace_inference.core.work import Found
 from headrace_inference.ports import CallContext, Computing, Hot, Predictions
 from headrace_inference.transport import converters, wire
+from headrace_inference.transport.beside import Beside
+from headrace_inference.transport.candidates import Candidates
 from headrace_inference.transport.known_calls import KnownCall, KnownCalls
 from headrace_inference.transport.pieces import Pieces
 from headrace_inference.transport.recent import RecentAnswers
@@ -44,7 +47,9 @@ class Predictor:
         degrading: Degrading | None = None,
         flights: Flights[Found] | None = None,
         recent: RecentAnswers | None = None,
+        beside: Beside | None = None,
     ) -> None:
+        beside = beside or Beside(1)
         self.serving = Serving(
             shelf,
             hot,
@@ -54,9 +59,11 @@ class Predictor:
             new_id,
             degrading or Degrading(),
             flights or Flights(most_calls=1000, most_bytes=64 * 1024 * 1024),
+            beside.tallies,
         )
         self.pieces = Pieces(shelf, self.serving, self._open, self._sent)
         """Answers calls of models of language, piece by piece."""
+        self._candidates = Candidates(shelf, self.serving, beside)
         self._known = KnownCalls()
         self._recent = recent or RecentAnswers(0)
         self.statistics = self.serving.statistics
@@ -67,6 +74,8 @@ class Predictor:
         Raises errors of headrace_runtime.errors.
         """
         asked = Asked(len(request), context, time.perf_counter())
+        if self._candidates.of(request) is not None:
+            return None
         if (sent := self._recalled(request, asked, may_wait=False)) is not None:
             return sent
         known = self._known.find(request)
@@ -90,17 +99,37 @@ class Predictor:
     async def infer(self, request: bytes, context: CallContext) -> bytes:
         """Return a serialised ModelInferResponse to a serialised request. Raises errors of headrace_runtime.errors."""
         asked = Asked(len(request), context, time.perf_counter())
+        if (candidate := self._candidates.of(request)) is None:
+            return await self._infer(request, asked)
+        tried = await self._candidates.answer(candidate, asked, request, self._sent)
+        if isinstance(tried, bytes):
+            await self._recorded(asked)
+            return tried
+        sent = await self._infer(request, asked)
+        tried()
+        return sent
+
+    async def _infer(self, request: bytes, asked: Asked) -> bytes:
+        """Return what the version that is asked answers."""
         try:
             if (sent := self._recalled(request, asked, may_wait=True)) is None:
                 self.serving.look_ahead(asked, *wire.leading_texts(request), converters.most_urgent(request))
                 call = self._open(request, asked)
                 sent = self._sent(request, asked, call, await self.serving.answer(asked, call))
+        except BaseException as error:
+            self.serving.count_failure(asked, error)
+            raise
+        await self._recorded(asked)
+        return sent
+
+    async def _recorded(self, asked: Asked) -> None:
+        """Wait until the answer is recorded, where it has to be."""
+        try:
             if asked.recorded is not None:
                 await asked.recorded
         except BaseException as error:
             self.serving.count_failure(asked, error)
             raise
-        return sent
 
     def _open(self, request: bytes, asked: Asked) -> Call:
         """Return a call that was parsed, of a version that there is."""
@@ -162,6 +191,7 @@ class Predictor:
         except BaseException as error:
             self.serving.count_failure(asked, error)
             raise
+        self.serving.took(version, computed - computing)
         metrics.of_version(version.release.model, version.release.ordinal).compute.observe(computed - computing)
         statistics = self.statistics.of(version.release)
         read_s, wrote_s = computing - asked.started, time.perf_counter() - computed
@@ -189,3 +219,4 @@ class Predictor:
         asked.context.set_trailing_metadata(((PREDICTION_ID, answer.prediction_id),))
         keys = keys_of(request, answer.rows) if answer.version.release.records else ()
         self.serving.tell(asked, answer, request, sent, keys)
+        self._candidates.shade(asked, answer, request)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
 
-from headrace_inference.core.serving import Answer
+from headrace_inference.core.asked import Answer
 from headrace_inference.core.signature import Call
 
 KEPT_S = 2.0

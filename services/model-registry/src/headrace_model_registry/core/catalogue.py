@@ -12,7 +12,9 @@ from functools import singledispatchmethod
 from typing import TypeAlias
 
 from headrace_model_registry.core.facts import (
+    CANDIDATE,
     CHAMPION,
+    CanaryJudged,
     CompressionRequested,
     DatasetFailed,
     DatasetFrozen,
@@ -30,6 +32,8 @@ from headrace_model_registry.core.facts import (
     PipelineApplied,
     PipelineDeleted,
     PipelineSpec,
+    RolloutAdvanced,
+    RolloutEnded,
     RunFailed,
     RunKind,
     TrainingDecided,
@@ -41,9 +45,8 @@ from headrace_model_registry.core.facts import (
 )
 from headrace_model_registry.core.facts.classes import GateResult
 from headrace_model_registry.core.facts.hold import HoldState
-from headrace_model_registry.core.judged import judged, judged_elsewhere
+from headrace_model_registry.core.judged import judged, judged_elsewhere, measured
 from headrace_model_registry.core.records import (
-    ClassMeasurement,
     Dataset,
     ForgottenKey,
     Held,
@@ -53,6 +56,7 @@ from headrace_model_registry.core.records import (
     Version,
     VersionState,
 )
+from headrace_model_registry.core.rollout import EndedRollout, RolloutRecord
 from headrace_model_registry.core.seen import seen_by
 from headrace_model_registry.core.suspected import suspected
 from headrace_model_registry.core.tested import Tested
@@ -88,6 +92,12 @@ class Catalogue:
     """The highest epoch given, by model and alias."""
     forgotten: list[ForgottenKey] = field(default_factory=list)
     """The keys that were forgotten, in the order in which they were."""
+    rollouts: dict[str, RolloutRecord] = field(default_factory=dict)
+    """The rollout under way, by model."""
+    ended_rollouts: list[EndedRollout] = field(default_factory=list)
+    """Those that are over, the one that ended last at the end."""
+    canaries: list[tuple[CanaryJudged, datetime]] = field(default_factory=list)
+    """What came of versions that were held against others on rows of the past, and when."""
     departed: dict[tuple[str, int], "Catalogue"] = field(default_factory=dict)
     """What was known of each deleted pipeline, by its name and the number of those deleted before it."""
     held: dict[Key, Held] = field(default_factory=dict)
@@ -134,11 +144,14 @@ class Catalogue:
         """Return the training run of a pipeline that waits for the candidate under way, None when none does."""
         return next((run for run in self._latest_runs(pipeline) if run.state is RunState.WAITING), None)
 
-    def is_busy(self, pipeline: str, ended: str = "") -> bool:
+    def is_busy(self, pipeline: str, ended: str = "", ended_rollout: str = "") -> bool:
         """Return whether a pipeline's candidate is under way: the run begun last has not ended; `ended` names one.
 
-        An earlier run that never ended, as in logs of before runs were held, holds up nothing.
+        An earlier run that never ended, as in logs of before runs were held, holds up nothing. A candidate is under way
+        until its rollout has ended; `ended_rollout` names the model of one that ends now.
         """
+        if any(name != ended_rollout and each.pipeline == pipeline for name, each in self.rollouts.items()):
+            return True
         never = (RunState.WAITING, RunState.SUPERSEDED)
         latest = next((run for run in self._latest_runs(pipeline) if run.state not in never and run.holds_up), None)
         return latest is not None and latest.state is RunState.RUNNING and latest.request.run_id != ended
@@ -192,6 +205,9 @@ class Catalogue:
         gone.releases = [release for release in self.releases if release.released.pipeline == event.pipeline]
         self.releases = [release for release in self.releases if release.released.pipeline != event.pipeline]
         gone.tested = self.tested.part(event.pipeline)
+        self.rollouts = {name: each for name, each in self.rollouts.items() if each.pipeline != event.pipeline}
+        self.ended_rollouts = [each for each in self.ended_rollouts if each.record.pipeline != event.pipeline]
+        self.canaries = [each for each in self.canaries if each[0].pipeline != event.pipeline]
         self.departed[event.pipeline, event.incarnation] = gone
 
     @_fold.register
@@ -278,45 +294,48 @@ class Catalogue:
         if version is None:
             return
         run = self.runs.get(event.run_id)
-        request = run and run.request
-        if isinstance(request, CompressionRequested) and request.cpu_class:
-            made_by = self.made_by(event.pipeline, event.version_id)
-            if made_by is None or made_by.candidate.dataset != request.candidate.dataset:
-                return  # its variants are of other rows than those that are there by now
-            others = tuple(each for each in version.elsewhere if each.cpu_class != event.cpu_class)
-            measured = replace(version, elsewhere=(*others, ClassMeasurement(event.cpu_class, event.variants)))
-        else:
-            measured = replace(
-                version,
-                variants=event.variants,
-                evaluations=event.evaluations + event.joined,
-                cpu_class=event.cpu_class,
-                elsewhere=(),
-            )
-        self.versions[event.pipeline, event.version_id] = measured
+        made_by = self.made_by(event.pipeline, event.version_id)
+        self.versions[event.pipeline, event.version_id] = measured(version, event, run and run.request, made_by)
 
     @_fold.register
     def _(self, event: RunFailed, time: datetime) -> None:
         run = self.runs.get(event.run_id)
         self._end_run(event.run_id, RunState.FAILED, time, event.reason)
-        if run is not None and run.kind is RunKind.COMPRESSION:
+        if run is not None and run.kind is RunKind.COMPRESSION and run.holds_up:
             version = self.versions.get((run.request.pipeline, run.subject))
             # Without measurements nothing can be judged: the version waits for nothing any more.
             if version is not None and version.state is VersionState.CANDIDATE:
                 self._judge(event.pipeline, run.subject, VersionState.REFUSED, reason=f"compression: {event.reason}")
 
     @_fold.register
+    def _(self, event: CanaryJudged, time: datetime) -> None:
+        self._end_run(event.run_id, RunState.SUCCEEDED, time)
+        self.canaries.append((event, time))
+
+    @_fold.register
     def _(self, event: ModelReleased, time: datetime) -> None:
         release = Release(event, time)
-        self.releases.append(release)
+        if event.alias != CANDIDATE:  # of those the rollout tells
+            self.releases.append(release)
         before = self.aliases.get((event.model, event.alias))
         self.aliases[event.model, event.alias] = release
         self.epochs[event.model, event.alias] = event.epoch
         if before is not None:
             self._replace(before.released)
-        self._judge(event.pipeline, event.version_id, VersionState.RELEASED, event.gates)
+        state = VersionState.CANDIDATE if event.alias == CANDIDATE else VersionState.RELEASED
+        self._judge(event.pipeline, event.version_id, state, event.gates)
         if (version := self.versions.get((event.pipeline, event.version_id))) is not None:
             self.versions[event.pipeline, event.version_id] = judged_elsewhere(version, event.classes)
+
+    @_fold.register
+    def _(self, event: RolloutAdvanced, time: datetime) -> None:
+        self.rollouts[event.model] = RolloutRecord(event, time)
+
+    @_fold.register
+    def _(self, event: RolloutEnded, time: datetime) -> None:
+        record = self.rollouts.pop(event.model, None)
+        if record is not None:
+            self.ended_rollouts.append(EndedRollout(record, event, time))
 
     @_fold.register
     def _(self, event: ModelRefused, _time: datetime) -> None:

@@ -1,4 +1,4 @@
-"""Versions as they are remembered once their gates were judged."""
+"""Versions as they are remembered once they were measured, and their gates judged."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -6,9 +6,9 @@ from dataclasses import replace
 from headrace_data.tasks import Measure, task_of
 
 from headrace_model_registry.core.choice import on_frontier
-from headrace_model_registry.core.facts import ModelTrained
+from headrace_model_registry.core.facts import CompressionRequested, ModelCompressed, ModelTrained
 from headrace_model_registry.core.facts.classes import ClassVariants, GateResult
-from headrace_model_registry.core.records import Version, VersionState
+from headrace_model_registry.core.records import ClassMeasurement, Version, VersionState
 
 
 def judged(version: Version, state: VersionState, gates: tuple[GateResult, ...] = (), reason: str = "") -> Version:
@@ -29,6 +29,24 @@ def judged_elsewhere(version: Version, classes: Sequence[ClassVariants]) -> Vers
         for own in [gates.get(each.cpu_class, ())]
     )
     return replace(version, elsewhere=told)
+
+
+def measured(
+    version: Version,
+    event: ModelCompressed,
+    request: object,
+    made_by: CompressionRequested | None,
+) -> Version:
+    """Return a version with what a run measured; `made_by` is the run that its variants are of."""
+    if not (isinstance(request, CompressionRequested) and request.cpu_class):
+        evaluations = event.evaluations + event.joined
+        return replace(
+            version, variants=event.variants, evaluations=evaluations, cpu_class=event.cpu_class, elsewhere=()
+        )
+    if made_by is None or made_by.candidate.dataset != request.candidate.dataset:
+        return version  # its variants are of other rows than those that are there by now
+    others = tuple(each for each in version.elsewhere if each.cpu_class != event.cpu_class)
+    return replace(version, elsewhere=(*others, ClassMeasurement(event.cpu_class, event.variants)))
 
 
 def _quality(trained: ModelTrained) -> Measure:

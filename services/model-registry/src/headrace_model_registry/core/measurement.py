@@ -36,7 +36,7 @@ def reason(cpu_class: str) -> str:
 
 def wanted(fact: Input, decisions: list[Decision], catalogue: Catalogue) -> list[Decision]:
     """Return the runs that are missing of what is served from now on, after a release or with a spec."""
-    released = [each for each in decisions if isinstance(each, ModelReleased)]
+    released = [each for each in decisions if isinstance(each, ModelReleased) and each.alias == CHAMPION]
     if isinstance(fact, PipelineApplied) and not released:
         served = [release.released for release in catalogue.aliases.values()]
         released = [each for each in served if (each.pipeline, each.alias) == (fact.pipeline, CHAMPION)]

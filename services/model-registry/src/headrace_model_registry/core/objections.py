@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from functools import singledispatch
 
-from headrace_model_registry.core import recalibration, retention, rollback
+from headrace_model_registry.core import canary, candidates, recalibration, retention, rollback
 from headrace_model_registry.core.catalogue import Catalogue
 from headrace_model_registry.core.facts import (
+    CanaryJudged,
     CompressionRequested,
     DatasetFailed,
     DatasetFrozen,
@@ -20,7 +21,16 @@ from headrace_model_registry.core.facts import (
     RunKind,
 )
 from headrace_model_registry.core.records import RunState
-from headrace_model_registry.core.wishes import Input, PartitionsAdded, Recalibration, Retirement, Rollback
+from headrace_model_registry.core.wishes import (
+    Canary,
+    Input,
+    PartitionsAdded,
+    Recalibration,
+    Retirement,
+    Rollback,
+    RolloutLook,
+    RolloutOrder,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +106,8 @@ def _(fact: ModelTrained, catalogue: Catalogue) -> Objection | None:
 def _(fact: ModelCompressed, catalogue: Catalogue) -> Objection | None:
     if found := _not_awaited(fact.run_id, fact.pipeline, RunKind.COMPRESSION, fact.version_id, catalogue):
         return found
+    if found := _of_another_kind(fact.run_id, is_canary=False, catalogue=catalogue):
+        return found
     request = catalogue.runs[fact.run_id].request
     named = request.cpu_class if isinstance(request, CompressionRequested) else ""
     if named and fact.cpu_class != named:
@@ -115,8 +127,37 @@ def _(fact: RunFailed, catalogue: Catalogue) -> Objection | None:
 
 @objection.register
 def _(fact: Rollback, catalogue: Catalogue) -> Objection | None:
+    if rollback.is_of_the_candidate(catalogue, fact):
+        return None
     found = rollback.target(catalogue, fact)
     return Objection(found) if isinstance(found, str) else None
+
+
+@objection.register
+def _(fact: RolloutLook, catalogue: Catalogue) -> Objection | None:
+    found = candidates.look(fact, catalogue)
+    return Objection(found, repeated=True) if isinstance(found, str) else None
+
+
+@objection.register
+def _(fact: RolloutOrder, catalogue: Catalogue) -> Objection | None:
+    found = candidates.order(fact, catalogue)
+    return Objection(found) if isinstance(found, str) else None
+
+
+@objection.register
+def _(fact: CanaryJudged, catalogue: Catalogue) -> Objection | None:
+    if found := _not_awaited(fact.run_id, fact.pipeline, RunKind.COMPRESSION, fact.version_id, catalogue):
+        return found
+    return _of_another_kind(fact.run_id, is_canary=True, catalogue=catalogue)
+
+
+@objection.register
+def _(fact: Canary, catalogue: Catalogue) -> Objection | None:
+    found = canary.wanted(catalogue, fact)
+    if isinstance(found, str):
+        return Objection(found)
+    return Objection(f"run {found.run_id} does it", repeated=True) if canary.is_known(catalogue, found) else None
 
 
 @objection.register
@@ -164,6 +205,15 @@ def _not_awaited(
     if asked != came:
         return Objection(f"run {run_id} was asked for as {_describe(*asked)}, and what came says {_describe(*came)}")
     return None
+
+
+def _of_another_kind(run_id: str, *, is_canary: bool, catalogue: Catalogue) -> Objection | None:
+    """Return why the end of a compression is none of a canary, or the other way round."""
+    request = catalogue.runs[run_id].request
+    asked = isinstance(request, CompressionRequested) and request.canary is not None
+    if asked is is_canary:
+        return None
+    return Objection(f"run {run_id} was asked for {'to hold a version against another' if asked else 'variants'}")
 
 
 def _describe(pipeline: str, kind: RunKind, subject: str) -> str:

@@ -19,7 +19,17 @@ from functools import singledispatch
 
 from headrace_data.spec import own_name
 
-from headrace_model_registry.core import gates, measurement, recalibration, retention, rollback, specs, testing
+from headrace_model_registry.core import (
+    canary,
+    candidates,
+    gates,
+    measurement,
+    recalibration,
+    retention,
+    rollback,
+    specs,
+    testing,
+)
 from headrace_model_registry.core.catalogue import Catalogue
 from headrace_model_registry.core.facts import (
     CHAMPION,
@@ -33,13 +43,19 @@ from headrace_model_registry.core.facts import (
     PipelineApplied,
     PipelineDeleted,
     PipelineSpec,
+    RolloutEnded,
     RunFailed,
     VersionRetired,
 )
 from headrace_model_registry.core.objections import objection
 from headrace_model_registry.core.origins import reference
 from headrace_model_registry.core.records import Version
-from headrace_model_registry.core.training import after_the_one_under_way, wanted_run, working_spec
+from headrace_model_registry.core.training import (
+    after_the_one_under_way,
+    after_the_rollout,
+    wanted_run,
+    working_spec,
+)
 from headrace_model_registry.core.verdict import (
     comparable_champion,
     may_answer,
@@ -49,7 +65,16 @@ from headrace_model_registry.core.verdict import (
     why_useless,
     why_worse,
 )
-from headrace_model_registry.core.wishes import Input, PartitionsAdded, Recalibration, Retirement, Rollback
+from headrace_model_registry.core.wishes import (
+    Canary,
+    Input,
+    PartitionsAdded,
+    Recalibration,
+    Retirement,
+    Rollback,
+    RolloutLook,
+    RolloutOrder,
+)
 
 
 @singledispatch
@@ -64,6 +89,8 @@ def decide(fact: Input, catalogue: Catalogue) -> list[Decision]:
     decisions = _decide(fact, catalogue)
     if isinstance(fact, ModelTrained | ModelCompressed | RunFailed):
         decisions += after_the_one_under_way(fact, decisions, catalogue)
+    elif not isinstance(fact, PipelineDeleted) and any(isinstance(each, RolloutEnded) for each in decisions):
+        decisions += after_the_rollout(decisions, catalogue)
     decisions += testing.after(fact, decisions, catalogue)
     return decisions + measurement.wanted(fact, decisions, catalogue)
 
@@ -131,7 +158,10 @@ def _(fact: ModelCompressed, catalogue: Catalogue) -> list[Decision]:
     if reason:
         return [refusal(version, results, reason)]
     measured = replace(version, variants=fact.variants, cpu_class=fact.cpu_class, elsewhere=())
-    return [release(measured, chosen, results, run.request.spec, catalogue)]
+    plan = specs.rollout(run.request.spec) if champion else None
+    return candidates.begun(
+        release(measured, chosen, results, run.request.spec, catalogue), plan, run.request.spec.digest, catalogue
+    )
 
 
 @_decide.register
@@ -141,15 +171,34 @@ def _(fact: PartitionsAdded, catalogue: Catalogue) -> list[Decision]:
 
 @_decide.register
 def _(fact: Rollback, catalogue: Catalogue) -> list[Decision]:
-    earlier = rollback.target(catalogue, fact)
-    if isinstance(earlier, str):
-        return []
+    gone = candidates.taken_back(fact.model, catalogue)
+    earlier = None if rollback.is_of_the_candidate(catalogue, fact) else rollback.target(catalogue, fact)
+    if earlier is None or isinstance(earlier, str):
+        return gone
     now = catalogue.pipelines.get(earlier.released.pipeline)
     # What is personal now stays untold, though the version is of before.
     withholds = earlier.released.withholds or (now is not None and specs.withholds(now.spec))
     epoch = catalogue.epoch(fact.model, CHAMPION) + 1
     records = now is not None and specs.records(now.spec)
-    return [replace(earlier.released, epoch=epoch, reason=rollback.REASON, withholds=withholds, records=records)]
+    return [*gone, replace(earlier.released, epoch=epoch, reason=rollback.REASON, withholds=withholds, records=records)]
+
+
+@_decide.register
+def _(fact: RolloutLook, catalogue: Catalogue) -> list[Decision]:
+    decided = candidates.look(fact, catalogue)
+    return [] if isinstance(decided, str) else decided
+
+
+@_decide.register
+def _(fact: RolloutOrder, catalogue: Catalogue) -> list[Decision]:
+    decided = candidates.order(fact, catalogue)
+    return [] if isinstance(decided, str) else decided
+
+
+@_decide.register
+def _(fact: Canary, catalogue: Catalogue) -> list[Decision]:
+    request = canary.wanted(catalogue, fact)
+    return [] if isinstance(request, str) else [request]
 
 
 @_decide.register

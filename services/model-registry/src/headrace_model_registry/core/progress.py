@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeAlias
 
-from headrace_model_registry.core.facts import RunKind
+from headrace_model_registry.core.facts import RolloutCounts, RunKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,5 +69,17 @@ class QualityMeasured:
     incarnation: int = 0
 
 
-Progress: TypeAlias = DatasetProgressed | RunProgressed | PipelineTroubled | QualityMeasured
+@dataclass(frozen=True, slots=True)
+class RolloutObserved:
+    """What one replica counted since a candidate's release of this epoch; `fault` is why it does not load there."""
+
+    pipeline: str
+    model: str
+    epoch: int
+    replica: str
+    counts: RolloutCounts
+    fault: str = ""
+
+
+Progress: TypeAlias = DatasetProgressed | RunProgressed | PipelineTroubled | QualityMeasured | RolloutObserved
 """What is shown and never recorded."""

@@ -20,9 +20,11 @@ from headrace_model_registry.core.progress import (
     PipelineTroubled,
     Progress,
     QualityMeasured,
+    RolloutObserved,
     RunProgressed,
 )
 from headrace_model_registry.core.records import Dataset, Held, Release, RunRecord, RunState, Version
+from headrace_model_registry.core.rollout import Observed, Rollout, added, merged
 from headrace_model_registry.core.tested import Decided
 from headrace_model_registry.core.withheld import why_withheld
 
@@ -61,6 +63,7 @@ class PipelineStatus:
     withheld: str = ""
     qualities: tuple[QualityMeasured, ...] = ()
     """Why nothing is trained on the dataset, by the spec in force; empty when something may be."""
+    rollout: Rollout | None = None
     decision: TrainingDecided | None = None
     """What was decided of the dataset."""
     held: tuple[Held, ...] = ()
@@ -98,6 +101,26 @@ class ProgressBoard:
     """By pipeline, part, instance and subject, the latest told last."""
     qualities: Mapping[tuple[str, str], QualityMeasured] = field(default_factory=dict)
     """By pipeline and version, the latest told last."""
+    tried: Mapping[str, tuple[int, Mapping[str, RolloutObserved]]] = field(default_factory=dict)
+    """By model, what each replica counted of the candidate's latest step, and that step's epoch."""
+
+    def observed(self, model: str, epoch: int) -> Observed:
+        """Return what all replicas counted of a candidate since the release that has this epoch."""
+        shown, replicas = self.tried.get(model, (0, {}))
+        if shown != epoch:
+            return Observed()
+        fault = next((each.fault for each in replicas.values() if each.fault), "")
+        return Observed(added(each.counts for each in replicas.values()), fault)
+
+    def _trying(self, told: RolloutObserved) -> "ProgressBoard":
+        epoch, replicas = self.tried.get(told.model, (0, {}))
+        if told.epoch < epoch:
+            return self
+        own = replicas.get(told.replica) if told.epoch == epoch else None
+        if own is not None:
+            told = replace(told, counts=merged(own.counts, told.counts), fault=own.fault or told.fault)
+        kept = {**(replicas if told.epoch == epoch else {}), told.replica: told}
+        return replace(self, tried={**self.tried, told.model: (told.epoch, kept)})
 
     def showing(self, progress: Progress) -> "ProgressBoard":
         """Return the board with one more message on it; an older attempt never hides a newer one."""
@@ -106,6 +129,8 @@ class ProgressBoard:
             others = {known: trouble for known, trouble in self.troubles.items() if known != place}
             told = list((others | ({place: progress} if progress.reason else {})).items())
             return replace(self, troubles=dict(told[-MOST_TROUBLES:]))
+        if isinstance(progress, RolloutObserved):
+            return self._trying(progress)
         if isinstance(progress, DatasetProgressed):
             return replace(self, filling={**self.filling, progress.pipeline: progress})
         if isinstance(progress, QualityMeasured):

@@ -33,6 +33,8 @@ def is_one(run: RunRecord) -> bool:
 
 def kind(run: RunRecord) -> RunKind:
     """Return what a run does, as it is told of."""
+    if isinstance(run.request, CompressionRequested) and run.request.canary:
+        return RunKind.CANARY
     if run.kind is RunKind.COMPRESSION and not run.holds_up:
         return RunKind.MEASUREMENT
     return RunKind.RECALIBRATION if is_one(run) else run.kind

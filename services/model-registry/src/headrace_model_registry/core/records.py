@@ -82,10 +82,14 @@ class RunRecord:
 
     @property
     def holds_up(self) -> bool:
-        """Whether a pipeline's candidate waits for its end: for a class there may be no compressor."""
-        return isinstance(self.request, TrainingRequested) or (
-            isinstance(self.request, CompressionRequested) and not self.request.cpu_class
-        )
+        """Whether a pipeline waits for its end: for a class that a command names there may be no compressor.
+
+        Nor does it for what changes nothing.
+        """
+        request = self.request
+        if isinstance(request, CompressionRequested):
+            return not (request.cpu_class or request.canary)
+        return isinstance(request, TrainingRequested)
 
     @property
     def kind(self) -> RunKind:

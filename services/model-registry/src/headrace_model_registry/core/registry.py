@@ -1,15 +1,27 @@
 """The registry as its callers see it: writes go through the log, reads come from what is committed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from headrace_data.spec import Pipeline, SpecInvalid, load_pipeline, own_name
 from headrace_runtime.errors import FailedPrecondition, InvalidInput, NotFound
 
-from headrace_model_registry.core import forgetting, holding, ledger, origins, queries, specs, withheld
+from headrace_model_registry.core import (
+    canary,
+    candidates,
+    forgetting,
+    holding,
+    ledger,
+    origins,
+    queries,
+    specs,
+    withheld,
+)
+from headrace_model_registry.core.canary import CanaryShown
 from headrace_model_registry.core.evolution import require_same_rows
 from headrace_model_registry.core.facts import (
+    CHAMPION,
     CompressionRequested,
     DatasetRequested,
     ModelReleased,
@@ -18,16 +30,20 @@ from headrace_model_registry.core.facts import (
     PipelineDeleted,
     PipelineSpec,
 )
-from headrace_model_registry.core.facts.backfill import Backfill, require_sound
+from headrace_model_registry.core.facts.backfill import Artifact, Backfill, require_sound
 from headrace_model_registry.core.facts.forgotten import KeyDigest
 from headrace_model_registry.core.facts.hold import Hold
 from headrace_model_registry.core.progress import PipelineTroubled
 from headrace_model_registry.core.queries import Evaluated, Lag, PipelineStatus, ProgressBoard, Run
 from headrace_model_registry.core.records import Dataset, ForgottenKey, Held, Release, Version
+from headrace_model_registry.core.rollout import Rollout
 from headrace_model_registry.core.state import State
 from headrace_model_registry.core.tested import Decided
-from headrace_model_registry.core.wishes import Recalibration, Rollback
+from headrace_model_registry.core.wishes import Canary, Recalibration, Rollback, RolloutOrder
 from headrace_model_registry.ports import Topics, Writer
+
+ReadHistories = Callable[[], Mapping[tuple[str, int], Artifact]]
+"""Returns where the history of each pipeline is that was ever cut, by name and incarnation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +85,17 @@ class Registry:
 
     The methods that write, and `list_lags`, wait for Kafka; a caller of the former waits `until_s` (time.monotonic).
     The other lists fold the log anew when they are asked for a past moment (`as_of`, aware); None stands for now.
-    `new_id` gives ids that nobody else has.
+    `new_id` gives ids that nobody else has, `histories` the newest history of each pipeline by name and incarnation.
     """
 
-    def __init__(self, state: State, topics: Topics, writer: Writer, new_id: Callable[[], str]) -> None:
+    def __init__(
+        self, state: State, topics: Topics, writer: Writer, new_id: Callable[[], str], histories: ReadHistories = dict
+    ) -> None:
         self._state = state
         self._topics = topics
         self._writer = writer
         self._new_id = new_id
+        self._histories = histories
 
     def apply_pipeline(
         self, document: bytes, create_topic: bool, until_s: float | None = None, *, dry_run: bool = False
@@ -202,6 +221,8 @@ class Registry:
     def rollback_model(self, model: str, ordinal: int, until_s: float | None = None) -> Release:
         """Make an earlier release of a model again and return the new one; the one before the current for ordinal 0.
 
+        While a candidate is rolled out it goes, and for ordinal 0 the champion stays: its release is returned.
+
         Raises NotFound for an unknown model, and FailedPrecondition when there is no such release to go back to.
         """
         known = {version.trained.model for version in self._state.catalogue.versions.values()}
@@ -210,6 +231,9 @@ class Registry:
         for entry in self._writer.write(Rollback(model, ordinal), until_s):
             if isinstance(entry.event, ModelReleased):
                 return Release(entry.event, entry.occur_time)
+        # A candidate went, and the champion stays.
+        if champion := self._state.catalogue.aliases.get((model, CHAMPION)):
+            return champion
         raise FailedPrecondition(f"nothing followed from the rollback of model {model}")
 
     def recalibrate_model(self, model: str, until_s: float | None = None) -> str:
@@ -256,6 +280,39 @@ class Registry:
         """Return what was scored on new rows, oldest first; of all pipelines when `pipeline` is empty."""
         return queries.evaluations(self._state.as_of(as_of), pipeline)
 
+    def move_rollout(self, model: str, advance: bool, until_s: float | None = None) -> Rollout:
+        """Begin the next step of a model's candidate, or take it back; return where the rollout stands.
+
+        Raises FailedPrecondition when there is none.
+        """
+        self._writer.write(RolloutOrder(model, advance), until_s)
+        return self.list_rollouts(model)[-1]
+
+    def list_rollouts(self, model: str, as_of: datetime | None = None) -> list[Rollout]:
+        """Return the rollouts, those that are over first; of all models when `model` is empty."""
+        # Counts are not recorded before a step ends, so none are known of the past.
+        board = self._state.board if as_of is None else ProgressBoard()
+        return candidates.listed(self._state.as_of(as_of), board, as_of or datetime.now(UTC), model)
+
+    def try_canary(self, wish: Canary, until_s: float | None = None) -> str:
+        """Hold a version against another on rows of the past; return the run's id.
+
+        Raises FailedPrecondition with the reason when that is not possible, and Unavailable without Kafka.
+        """
+        catalogue = self._state.catalogue
+        applied = catalogue.pipelines.get(canary.pipeline_of(catalogue, wish))
+        if applied is not None:
+            wish = replace(wish, history=self._histories().get((applied.pipeline, applied.incarnation)))
+        request = canary.wanted(catalogue, wish)
+        if isinstance(request, str):
+            raise FailedPrecondition(request)
+        self._writer.write(wish, until_s)
+        return request.run_id
+
+    def list_canaries(self, model: str, as_of: datetime | None = None) -> list[CanaryShown]:
+        """Return what came of versions that were held against others; of all models when `model` is empty."""
+        return canary.listed(self._state.as_of(as_of), model)
+
     def list_lags(self) -> list[Lag]:
         """Return how far each consumer group is behind, by group and topic; also one that has read nothing yet.
 
@@ -278,7 +335,8 @@ class Registry:
         self._must_know(pipeline)
         status = queries.status(self._state.catalogue, self._state.board, pipeline)
         troubles = [trouble for trouble in self.list_troubles() if trouble.pipeline == pipeline]
-        return replace(status, troubles=tuple(troubles))
+        going = [each for each in self.list_rollouts("") if each.pipeline == pipeline and each.end_time is None]
+        return replace(status, troubles=tuple(troubles), rollout=going[-1] if going else None)
 
     def _must_know(self, pipeline: str) -> PipelineApplied:
         known = self._state.catalogue.pipelines

@@ -24,6 +24,13 @@ def target(catalogue: Catalogue, wish: Rollback) -> Release | str:
     return _by_ordinal(kept, wish) if wish.ordinal else _one_back(kept, wish)
 
 
+def is_of_the_candidate(catalogue: Catalogue, wish: Rollback) -> bool:
+    """Tell whether a rollback takes back a candidate alone: what was released last goes, and the champion stays."""
+    champion = catalogue.champion(wish.model)
+    named = (0, champion.ordinal if champion else 0)
+    return wish.model in catalogue.rollouts and wish.ordinal in named
+
+
 def _is_retired(release: Release, catalogue: Catalogue) -> bool:
     version = catalogue.versions.get((release.released.pipeline, release.released.version_id))
     return version is not None and version.state is VersionState.RETIRED

@@ -163,6 +163,8 @@ def _add_run(found: Roots, run: RunRecord) -> None:
     found.live_runs.add(run.request.run_id)
     if isinstance(run.request, TrainingRequested):
         _add_named(found, run.request.spec)
+    if isinstance(run.request, CompressionRequested) and run.request.canary is not None:
+        found.histories.append(run.request.canary.history)
     for dataset in _read_by(run):
         found.documents.setdefault(dataset.manifest, RUN)
     for version in _compared_by(run):

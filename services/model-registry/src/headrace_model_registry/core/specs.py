@@ -6,7 +6,17 @@ import math
 from collections.abc import Sequence
 from functools import lru_cache
 
-from headrace_data.spec import Gates, Objective, Pipeline, Privacy, Triggers, learns, own_name, parse_canonical
+from headrace_data.spec import (
+    Gates,
+    Objective,
+    Pipeline,
+    Privacy,
+    Rollout,
+    Triggers,
+    learns,
+    own_name,
+    parse_canonical,
+)
 from headrace_data.tasks import (
     COMMON_GATES,
     EMBEDDING_GATE,
@@ -188,6 +198,11 @@ def records(spec: PipelineSpec) -> bool:
     return parse(spec).serve.quality
 
 
+def rollout(spec: PipelineSpec) -> Rollout | None:
+    """Return the steps in which a version takes the champion's place; None where it does so at once."""
+    return parse(spec).serve.rollout
+
+
 def withholds(spec: PipelineSpec) -> bool:
     """Tell whether calls are left out of the log of predictions, as the pipeline has personal fields."""
     return parse(spec).stream.personal is not None
@@ -266,6 +281,15 @@ def recalibration_digest(pipeline: str, version_id: str, dataset_id: str, spec: 
 def measurement_digest(pipeline: str, version_id: str, dataset_id: str, cpu_class: str, spec: PipelineSpec) -> str:
     """Return what tells a measurement on a class of processors apart; `pipeline` is as for a compression."""
     return _digest(pipeline, version_id, dataset_id, cpu_class, parse(spec).compress.plain())
+
+
+def canary_digest(
+    pipeline: str, version_id: str, champion_id: str, history: str, last_s: int, spec: PipelineSpec
+) -> str:
+    """Return what tells a version held against another on rows apart; `pipeline` is as for a compression."""
+    parsed = parse(spec)
+    rows = (parsed.schema_digest, parsed.prepare_digest, parsed.positive, parsed.train.slices, measure(spec))
+    return _digest(pipeline, version_id, champion_id, history, last_s, *rows)
 
 
 def _signature(pipeline: Pipeline) -> tuple[object, ...]:

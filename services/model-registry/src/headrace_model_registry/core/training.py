@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from headrace_model_registry.core import gates, ledger, specs
+from headrace_model_registry.core import candidates, gates, ledger, specs
 from headrace_model_registry.core.catalogue import Catalogue
 from headrace_model_registry.core.facts import (
     CompressionRequested,
@@ -13,6 +13,8 @@ from headrace_model_registry.core.facts import (
     ModelCompressed,
     ModelTrained,
     PipelineSpec,
+    RolloutAdvanced,
+    RolloutEnded,
     RunFailed,
     TrainingHeld,
     TrainingRequested,
@@ -71,6 +73,8 @@ def _back_to(run_id: str, spec: PipelineSpec, catalogue: Catalogue) -> list[Deci
         reason = f"spec and dataset are those of run {run_id} again"
         decisions.append(TrainingSuperseded(waiting.request.run_id, pipeline, reason))
     version = next((each for each in catalogue.versions.values() if each.trained.run_id == run_id), None)
+    if version is not None and version.state is VersionState.RELEASED:
+        return [*decisions, *candidates.unwanted(version, catalogue)]
     if version is None or version.state is not VersionState.REPLACED:
         return decisions
     champion = catalogue.champion(version.trained.model)
@@ -81,19 +85,32 @@ def _back_to(run_id: str, spec: PipelineSpec, catalogue: Catalogue) -> list[Deci
     results += gates.empty_features(version.trained.metrics)
     if not chosen:
         return [*decisions, refusal(version, results, why_none_passed(results))]
-    return [*decisions, replace(release(version, chosen, results, spec, catalogue), reason=AGAIN)]
+    again = replace(release(version, chosen, results, spec, catalogue), reason=AGAIN)
+    return [*decisions, *candidates.overtaken(again, catalogue), again]
 
 
 def after_the_one_under_way(
     fact: ModelTrained | ModelCompressed | RunFailed, decisions: list[Decision], catalogue: Catalogue
 ) -> list[Decision]:
     """Return the training run that begins now because the candidate under way has come to its end."""
-    if any(isinstance(decision, CompressionRequested) for decision in decisions):
-        return []
+    if any(isinstance(decision, CompressionRequested | RolloutAdvanced) for decision in decisions):
+        return []  # still under way
     waiting = catalogue.waiting(fact.pipeline)
     if waiting is None or catalogue.is_busy(fact.pipeline, ended=fact.run_id):
         return []
     return [_begun(request, catalogue, decisions)] if isinstance(request := waiting.request, TrainingRequested) else []
+
+
+def after_the_rollout(decisions: list[Decision], catalogue: Catalogue) -> list[Decision]:
+    """Return the training runs that begin now because a candidate is champion, or has gone."""
+    begun: list[Decision] = []
+    gave_way = {each.run_id for each in decisions if isinstance(each, TrainingSuperseded)}
+    for ended in [decision for decision in decisions if isinstance(decision, RolloutEnded)]:
+        waiting = catalogue.waiting(ended.pipeline)
+        request = waiting.request if waiting and waiting.request.run_id not in gave_way else None
+        if isinstance(request, TrainingRequested) and not catalogue.is_busy(ended.pipeline, ended_rollout=ended.model):
+            begun.append(_begun(request, catalogue, decisions))
+    return begun
 
 
 def _begun(request: TrainingRequested, catalogue: Catalogue, decisions: Sequence[Decision] = ()) -> Decision:

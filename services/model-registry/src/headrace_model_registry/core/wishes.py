@@ -5,6 +5,8 @@ from datetime import datetime
 from typing import TypeAlias
 
 from headrace_model_registry.core.facts import Fact
+from headrace_model_registry.core.facts.backfill import Artifact
+from headrace_model_registry.core.rollout import Observed
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,39 @@ class Retirement:
     moment: datetime
 
 
-Wish: TypeAlias = Rollback | Recalibration | PartitionsAdded | Retirement
+@dataclass(frozen=True, slots=True)
+class RolloutLook:
+    """A wish: what was counted of a candidate until a moment (aware) may move it. `epoch` is that of its release."""
+
+    model: str
+    epoch: int
+    observed: Observed
+    moment: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutOrder:
+    """A caller's wish: the candidate of a model begins its next step now, or goes."""
+
+    model: str
+    advance: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """A caller's wish to hold a version against another on rows of the past: `last_s` of them, of a history's segments.
+
+    Versions are named by ordinal, alias or the beginning of a digest; `history` is None where nothing was cut.
+    """
+
+    model: str
+    version: str
+    against: str
+    last_s: int
+    history: Artifact | None = None
+
+
+Wish: TypeAlias = Rollback | Recalibration | PartitionsAdded | Retirement | RolloutLook | RolloutOrder | Canary
 """What is not recorded itself, only what follows from it."""
 
 Input: TypeAlias = Fact | Wish

@@ -7,6 +7,7 @@ from headrace_runtime.errors import Unprocessable
 from headrace_runtime.kafka.envelopes import decode
 from headrace_runtime.records import Record
 from headrace_runtime.topics import (
+    CANARY_JUDGED,
     DATASET_FAILED,
     DATASET_FROZEN,
     DATASET_PROGRESSED,
@@ -16,6 +17,7 @@ from headrace_runtime.topics import (
     MODEL_TRAINED,
     PIPELINE_TROUBLED,
     QUALITY_MEASURED,
+    ROLLOUT_OBSERVED,
     RUN_FAILED,
     RUN_PROGRESSED,
     Topic,
@@ -28,6 +30,7 @@ from headrace_model_registry.core.progress import (
     PipelineTroubled,
     Progress,
     QualityMeasured,
+    RolloutObserved,
     RunProgressed,
 )
 from headrace_model_registry.transport.converters import from_message
@@ -43,6 +46,7 @@ FACTS: dict[Topic, type[Fact]] = {
     MODEL_TRAINED: facts.ModelTrained,
     MODEL_COMPRESSED: facts.ModelCompressed,
     MODEL_EVALUATED: facts.ModelEvaluated,
+    CANARY_JUDGED: facts.CanaryJudged,
     RUN_FAILED: facts.RunFailed,
 }
 """What the registry learns from other services."""
@@ -52,6 +56,7 @@ PROGRESS: dict[Topic, type[Progress]] = {
     RUN_PROGRESSED: RunProgressed,
     PIPELINE_TROUBLED: PipelineTroubled,
     QUALITY_MEASURED: QualityMeasured,
+    ROLLOUT_OBSERVED: RolloutObserved,
 }
 """What it shows and never records."""
 

@@ -16,6 +16,7 @@ from google.protobuf.message import Message
 from headrace.events.v1 import (
     artifact_pb2,
     backfill_pb2,
+    canary_pb2,
     dataset_pb2,
     evaluation_pb2,
     forget_pb2,
@@ -24,6 +25,7 @@ from headrace.events.v1 import (
     pipeline_pb2,
     prediction_pb2,
     record_pb2,
+    rollout_pb2,
     run_pb2,
     segment_pb2,
 )
@@ -38,6 +40,7 @@ M = TypeVar("M", bound=Message)
 _MODULES = (
     artifact_pb2,
     backfill_pb2,
+    canary_pb2,
     dataset_pb2,
     evaluation_pb2,
     forget_pb2,
@@ -46,6 +49,7 @@ _MODULES = (
     pipeline_pb2,
     prediction_pb2,
     record_pb2,
+    rollout_pb2,
     run_pb2,
     segment_pb2,
     registry_log_pb2,
@@ -150,7 +154,7 @@ def _reader(hint: Any) -> _Reader:
         return _optional(_reader(needed))
     if origin is tuple:
         item: Any = get_args(hint)[0]
-        if issubclass(item, str):
+        if issubclass(item, str | int):
             return lambda message, name: tuple(getattr(message, name))
         return lambda message, name: tuple(from_message(item, each) for each in getattr(message, name))
     if origin is Mapping:

@@ -12,6 +12,7 @@ from headrace.registry.v1 import proof_pb2, registry_service_pb2_grpc
 from headrace.registry.v1 import registry_service_pb2 as pb
 
 from headrace_model_registry.core.collection import Collector
+from headrace_model_registry.core.facts import CHAMPION
 from headrace_model_registry.core.facts.backfill import Backfill
 from headrace_model_registry.core.facts.forgotten import KeyDigest
 from headrace_model_registry.core.facts.hold import Hold
@@ -19,6 +20,7 @@ from headrace_model_registry.core.fate import RecordPlace
 from headrace_model_registry.core.proving import Prover
 from headrace_model_registry.core.registry import Registry
 from headrace_model_registry.core.stories import Stories
+from headrace_model_registry.core.wishes import Canary
 from headrace_model_registry.transport.converters import fill, from_request, listing, moment_of
 from headrace_model_registry.transport.log_stream import chunks
 from headrace_model_registry.transport.watch import Watchers
@@ -123,6 +125,29 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
             self._registry.rollback_model, request.model, request.ordinal, _until_s(context)
         )
         return pb.RollbackModelResponse(release=fill(pb.Release(), release))
+
+    async def MoveRollout(self, request: pb.MoveRolloutRequest, context: Any) -> pb.MoveRolloutResponse:
+        """Move a candidate on, or take it back."""
+        rollout = await asyncio.to_thread(
+            self._registry.move_rollout, request.model, request.advance, _until_s(context)
+        )
+        return pb.MoveRolloutResponse(rollout=fill(pb.Rollout(), rollout))
+
+    async def ListRollouts(self, request: pb.ListRolloutsRequest, context: Any) -> pb.ListRolloutsResponse:
+        """List rollouts, those that are over first."""
+        found = await asyncio.to_thread(self._registry.list_rollouts, request.model, moment_of(request))
+        return listing(pb.ListRolloutsResponse(), found)
+
+    async def TryCanary(self, request: pb.TryCanaryRequest, context: Any) -> pb.TryCanaryResponse:
+        """Hold a version against another on rows of the past."""
+        wish = Canary(request.model, request.version, request.against or CHAMPION, request.last_s)
+        run_id = await asyncio.to_thread(self._registry.try_canary, wish, _until_s(context))
+        return pb.TryCanaryResponse(run_id=run_id)
+
+    async def ListCanaries(self, request: pb.ListCanariesRequest, context: Any) -> pb.ListCanariesResponse:
+        """List what came of such runs."""
+        found = await asyncio.to_thread(self._registry.list_canaries, request.model, moment_of(request))
+        return listing(pb.ListCanariesResponse(), found)
 
     async def RecalibrateModel(self, request: pb.RecalibrateModelRequest, context: Any) -> pb.RecalibrateModelResponse:
         """Make the variants of a model's champion again with newer rows."""

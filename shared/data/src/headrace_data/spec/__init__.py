@@ -40,6 +40,7 @@ from headrace_data.spec.prepare import (
 )
 from headrace_data.spec.privacy import Privacy
 from headrace_data.spec.private_fields import PrivateFields
+from headrace_data.spec.rollout import Rollout, RolloutStep
 from headrace_data.spec.serve import Bounds, Objective, Serve
 from headrace_data.spec.stream import Field, Stream
 from headrace_data.spec.texts import NearDuplicates, Personal
@@ -112,6 +113,8 @@ __all__ = [
     "PrunedVariant",
     "PythonNetwork",
     "ResidualNetwork",
+    "Rollout",
+    "RolloutStep",
     "Scale",
     "Serve",
     "ShallowerEncoder",

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, get_args
 import pydantic
 
 from headrace_data.spec.draft import Draft, Finding
+from headrace_data.spec.rollout import Rollout
 from headrace_data.spec.scalars import DnsLabel, Duration, Size
 from headrace_data.spec.section import Section
 from headrace_data.spec.upstream import Upstream
@@ -103,6 +104,13 @@ class Serve(Section):
         exclude_if=lambda value: value is None,  # as for objective
         description="What computes the answers, where replicas do not: for models of language that are larger than one "
         "machine. Left out, each replica loads what is released.",
+    )
+    rollout: Rollout | None = pydantic.Field(
+        default=None,
+        exclude_if=lambda value: value is None,  # as for objective
+        description="How a version that may be served takes the champion's place: step by step, and back by itself "
+        "where it fails, is slow or answers no finite numbers. Left out, it does so at once. Nothing else is trained "
+        "meanwhile. A version that answers another question than the champion takes its place at once.",
     )
 
 

@@ -14,8 +14,8 @@ from headrace_engines.generator import Piece
 from starlette.requests import Request
 
 from headrace_inference.core import generation
+from headrace_inference.core.asked import Answer
 from headrace_inference.core.generation import Usage
-from headrace_inference.core.serving import Answer
 from headrace_inference.core.tensors import OutputTensor, decode_output
 from headrace_inference.transport.pieces import request_of
 from headrace_inference.transport.plane import Plane

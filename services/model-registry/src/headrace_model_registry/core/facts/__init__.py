@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
 
+from headrace_model_registry.core.facts.canaries import CanaryFigure, CanaryJudged, CanaryRows, CanaryVerdict
 from headrace_model_registry.core.facts.datasets import (
     DatasetFailed,
     DatasetFrozen,
@@ -41,6 +42,13 @@ from headrace_model_registry.core.facts.models import (
 )
 from headrace_model_registry.core.facts.pipelines import PipelineApplied, PipelineDeleted, PipelineSpec
 from headrace_model_registry.core.facts.ranges import SourceRange
+from headrace_model_registry.core.facts.rollouts import (
+    RolloutAdvanced,
+    RolloutCounts,
+    RolloutEnded,
+    RolloutOutcome,
+    RolloutStage,
+)
 from headrace_model_registry.core.facts.runs import (
     CompressionRequested,
     RunFailed,
@@ -53,9 +61,14 @@ from headrace_model_registry.core.facts.runs import (
 )
 
 __all__ = [
+    "CANDIDATE",
     "CHAMPION",
     "Bounded",
     "CachePolicy",
+    "CanaryFigure",
+    "CanaryJudged",
+    "CanaryRows",
+    "CanaryVerdict",
     "CompressionRequested",
     "DatasetFailed",
     "DatasetFrozen",
@@ -80,6 +93,11 @@ __all__ = [
     "PipelineDeleted",
     "PipelineSpec",
     "PrivacySpent",
+    "RolloutAdvanced",
+    "RolloutCounts",
+    "RolloutEnded",
+    "RolloutOutcome",
+    "RolloutStage",
     "RunFailed",
     "RunKind",
     "Scored",
@@ -99,6 +117,8 @@ __all__ = [
 
 CHAMPION = "champion"
 """The alias that the policy moves: what inference serves."""
+CANDIDATE = "candidate"
+"""The alias of what may take the champion's place and is tried beside it."""
 
 Decision: TypeAlias = (
     PipelineApplied
@@ -113,6 +133,8 @@ Decision: TypeAlias = (
     | ModelRefused
     | ModelWithdrawn
     | VersionRetired
+    | RolloutAdvanced
+    | RolloutEnded
 )
 """What the policy decides."""
 
@@ -126,6 +148,7 @@ Fact: TypeAlias = (
     | ModelTrained
     | ModelCompressed
     | ModelEvaluated
+    | CanaryJudged
     | RunFailed
 )
 """What the registry learns: from other services, or from a caller of its write methods."""

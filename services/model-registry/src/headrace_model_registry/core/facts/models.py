@@ -6,6 +6,7 @@ from enum import IntEnum
 
 from headrace_model_registry.core.facts.backfill import Artifact
 from headrace_model_registry.core.facts.classes import ClassVariants, GateResult, ServedVariant
+from headrace_model_registry.core.facts.rollouts import RolloutStage
 from headrace_model_registry.core.facts.trial import Trial
 
 
@@ -112,7 +113,8 @@ class ModelReleased:
 
     `cache_ttl_s` is 0 in releases of before it was recorded, `reason` is empty when a candidate was released. Where
     `classes` is empty, as in releases of before there were any, `graph` is served on every class of processors; else
-    `unmeasured` is on those that are not among them; where it is None too, they keep what they have.
+    `unmeasured` is on those that are not among them; where it is None too, they keep what they have. `stage` and
+    `share` (percent of the calls) are those of a candidate in its rollout.
     """
 
     model: str
@@ -135,6 +137,8 @@ class ModelReleased:
     upstream: Upstream | None = None
     withholds: bool = False
     records: bool = False
+    stage: RolloutStage = RolloutStage.UNSPECIFIED
+    share: int = 0
 
 
 @dataclass(frozen=True, slots=True)

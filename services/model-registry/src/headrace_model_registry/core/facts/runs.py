@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from headrace_model_registry.core.facts.backfill import Artifact
+from headrace_model_registry.core.facts.canaries import CanaryRows
 from headrace_model_registry.core.facts.datasets import DatasetReference
 from headrace_model_registry.core.facts.pipelines import PipelineSpec
 
@@ -17,6 +18,7 @@ class RunKind(IntEnum):
     RECALIBRATION = 3
     MEASUREMENT = 4
     EVALUATION = 5
+    CANARY = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,10 @@ class TrainingSuperseded:
 
 @dataclass(frozen=True, slots=True)
 class CompressionRequested:
-    """One compression run is wanted; `champion` is None with nothing to compare, `cpu_class` empty for any of them."""
+    """One compression run is wanted; `champion` is None with nothing to compare, `cpu_class` empty for any of them.
+
+    With `canary` nothing is compressed: both are held against each other on these rows.
+    """
 
     run_id: str
     pipeline: str
@@ -80,6 +85,7 @@ class CompressionRequested:
     champion: VersionReference | None
     spec: PipelineSpec
     cpu_class: str = ""
+    canary: CanaryRows | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,9 +23,10 @@ _sym_db = _symbol_database.Default()
 
 
 from headrace.events.v1 import artifact_pb2 as headrace_dot_events_dot_v1_dot_artifact__pb2
+from headrace.events.v1 import rollout_pb2 as headrace_dot_events_dot_v1_dot_rollout__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eheadrace/events/v1/model.proto\x12\x12headrace.events.v1\x1a!headrace/events/v1/artifact.proto\"\xe8\x04\n\x0cModelTrained\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x10\n\x08pipeline\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x12\n\nversion_id\x18\x04 \x01(\t\x12\x12\n\ndataset_id\x18\x05 \x01(\t\x12.\n\x08manifest\x18\x06 \x01(\x0b\x32\x1c.headrace.events.v1.Artifact\x12+\n\x05graph\x18\x07 \x01(\x0b\x32\x1c.headrace.events.v1.Artifact\x12-\n\x07weights\x18\x08 \x01(\x0b\x32\x1c.headrace.events.v1.Artifact\x12>\n\x07metrics\x18\t \x03(\x0b\x32-.headrace.events.v1.ModelTrained.MetricsEntry\x12\x0f\n\x07\x61ttempt\x18\n \x01(\r\x12\x0e\n\x06\x65pochs\x18\x0b \x01(\r\x12\x0c\n\x04task\x18\x0c \x01(\t\x12\x0f\n\x07measure\x18\r \x01(\t\x12\r\n\x05\x63pu_s\x18\x0e \x01(\x01\x12\x19\n\x11peak_memory_bytes\x18\x0f \x01(\x04\x12)\n\x06trials\x18\x10 \x03(\x0b\x32\x19.headrace.events.v1.Trial\x12\r\n\x05gpu_s\x18\x11 \x01(\x01\x12\x11\n\x04\x63ost\x18\x12 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x08\x63urrency\x18\x13 \x01(\t\x12\x31\n\x07privacy\x18\x14 \x01(\x0b\x32 .headrace.events.v1.PrivacySpent\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x07\n\x05_cost\".\n\x0cPrivacySpent\x12\x0f\n\x07\x65psilon\x18\x01 \x01(\x01\x12\r\n\x05\x64\x65lta\x18\x02 \x01(\x01\"\xcb\x01\n\x05Trial\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x35\n\x06values\x18\x02 \x03(\x0b\x32%.headrace.events.v1.Trial.ValuesEntry\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0e\n\x06\x65pochs\x18\x04 \x01(\r\x12\r\n\x05score\x18\x05 \x01(\x01\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x0e\n\x06\x63hosen\x18\x07 \x01(\x08\x1a-\n\x0bValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x91\x02\n\x07Variant\x12\x0c\n\x04name\x18\x01 \x01(\t\x12+\n\x05graph\x18\x02 \x01(\x0b\x32\x1c.headrace.events.v1.Artifact\x12\x39\n\x07metrics\x18\x03 \x03(\x0b\x32(.headrace.events.v1.Variant.MetricsEntry\x12\x33\n\x04told\x18\x04 \x03(\x0b\x32%.headrace.events.v1.Variant.ToldEntry\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a+\n\tToldEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xbe\x01\n\nEvaluation\x12\x12\n\nversion_id\x18\x01 \x01(\t\x12\x12\n\ndataset_id\x18\x02 \x01(\t\x12\x0c\n\x04rows\x18\x03 \x01(\x04\x12<\n\x07metrics\x18\x04 \x03(\x0b\x32+.headrace.events.v1.Evaluation.MetricsEntry\x12\x0c\n\x04task\x18\x05 \x01(\t\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"0\n\rNotApplicable\x12\x0f\n\x07variant\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\xcf\x02\n\x0fModelCompressed\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x10\n\x08pipeline\x18\x02 \x01(\t\x12\x12\n\nversion_id\x18\x03 \x01(\t\x12-\n\x08variants\x18\x04 \x03(\x0b\x32\x1b.headrace.events.v1.Variant\x12\x33\n\x0b\x65valuations\x18\x05 \x03(\x0b\x32\x1e.headrace.events.v1.Evaluation\x12\x13\n\x0b\x63hampion_id\x18\x06 \x01(\t\x12\x11\n\tcpu_class\x18\x07 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x08 \x01(\r\x12\x39\n\x0enot_applicable\x18\t \x03(\x0b\x32!.headrace.events.v1.NotApplicable\x12.\n\x06joined\x18\n \x03(\x0b\x32\x1e.headrace.events.v1.Evaluation\"l\n\nGateResult\x12\x0f\n\x07variant\x18\x01 \x01(\t\x12\x0c\n\x04gate\x18\x02 \x01(\t\x12\x0e\n\x06passed\x18\x03 \x01(\x08\x12\r\n\x05limit\x18\x04 \x01(\x01\x12\x10\n\x08measured\x18\x05 \x01(\x01\x12\x0e\n\x06reason\x18\x06 \x01(\t\"M\n\rServedVariant\x12\x0f\n\x07variant\x18\x01 \x01(\t\x12+\n\x05graph\x18\x02 \x01(\x0b\x32\x1c.headrace.events.v1.Artifact\"\x86\x01\n\rClassVariants\x12\x11\n\tcpu_class\x18\x01 \x01(\t\x12\x33\n\x08variants\x18\x02 \x03(\x0b\x32!.headrace.events.v1.ServedVariant\x12-\n\x05gates\x18\x03 \x03(\x0b\x32\x1e.headrace.events.v1.GateResult\"4\n\x08Upstream\x12\x0c\n\x04urls\x18\x01 \x03(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0b\n\x03key\x18\x03 \x01(\t\"\xa9\x04\n\rModelReleased\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\x12\n\nversion_id\x18\x04 \x01(\t\x12\x0f\n\x07ordinal\x18\x05 \x01(\x04\x12\x0f\n\x07variant\x18\x06 \x01(\t\x12+\n\x05graph\x18\x07 \x01(\x0b\x32\x1c.headrace.events.v1.Artifact\x12\x10\n\x08pipeline\x18\x08 \x01(\t\x12\x12\n\ndataset_id\x18\t \x01(\t\x12\x0e\n\x06run_id\x18\n \x01(\t\x12-\n\x05gates\x18\x0b \x03(\x0b\x32\x1e.headrace.events.v1.GateResult\x12.\n\x05\x63\x61\x63he\x18\x0c \x01(\x0e\x32\x1f.headrace.events.v1.CachePolicy\x12\x13\n\x0b\x63\x61\x63he_ttl_s\x18\r \x01(\r\x12\x0e\n\x06reason\x18\x0e \x01(\t\x12\x32\n\x07\x63lasses\x18\x0f \x03(\x0b\x32!.headrace.events.v1.ClassVariants\x12\x35\n\nunmeasured\x18\x10 \x01(\x0b\x32!.headrace.events.v1.ServedVariant\x12\x0f\n\x07\x64\x65grade\x18\x11 \x01(\x08\x12.\n\x08upstream\x18\x12 \x01(\x0b\x32\x1c.headrace.events.v1.Upstream\x12\x11\n\twithholds\x18\x13 \x01(\x08\x12\x0f\n\x07records\x18\x18 \x01(\x08\"O\n\x0eModelWithdrawn\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\x10\n\x08pipeline\x18\x04 \x01(\t\"\x82\x01\n\x0cModelRefused\x12\r\n\x05model\x18\x01 \x01(\t\x12\x12\n\nversion_id\x18\x02 \x01(\t\x12\x10\n\x08pipeline\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12-\n\x05gates\x18\x05 \x03(\x0b\x32\x1e.headrace.events.v1.GateResult*p\n\x0b\x43\x61\x63hePolicy\x12\x1c\n\x18\x43\x41\x43HE_POLICY_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43\x41\x43HE_POLICY_REDIS\x10\x01\x12\x15\n\x11\x43\x41\x43HE_POLICY_AUTO\x10\x02\x12\x14\n\x10\x43\x41\x43HE_POLICY_OFF\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eheadrace/events/v1/model.proto\x12\x12headrace.events.v1\x1a!headrace/events/v1/artifact.proto\x1a headrace/events/v1/rollout.proto\"\xe8\x04\n\x0cModelTrained\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x10\n\x08pipeline\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x12\n\nversion_id\x18\x04 \x01(\t\x12\x12\n\ndataset_id\x18\x05 \x01(\t\x12.\n\x08manifest\x18\x06 \x01(\x0b\x32\x1c.headrace.events.v1.Artifact\x12+\n\x05graph\x18\x07 \x01(\x0b\x32\x1c.headrace.events.v1.Artifact\x12-\n\x07weights\x18\x08 \x01(\x0b\x32\x1c.headrace.events.v1.Artifact\x12>\n\x07metrics\x18\t \x03(\x0b\x32-.headrace.events.v1.ModelTrained.MetricsEntry\x12\x0f\n\x07\x61ttempt\x18\n \x01(\r\x12\x0e\n\x06\x65pochs\x18\x0b \x01(\r\x12\x0c\n\x04task\x18\x0c \x01(\t\x12\x0f\n\x07measure\x18\r \x01(\t\x12\r\n\x05\x63pu_s\x18\x0e \x01(\x01\x12\x19\n\x11peak_memory_bytes\x18\x0f \x01(\x04\x12)\n\x06trials\x18\x10 \x03(\x0b\x32\x19.headrace.events.v1.Trial\x12\r\n\x05gpu_s\x18\x11 \x01(\x01\x12\x11\n\x04\x63ost\x18\x12 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x08\x63urrency\x18\x13 \x01(\t\x12\x31\n\x07privacy\x18\x14 \x01(\x0b\x32 .headrace.events.v1.PrivacySpent\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x07\n\x05_cost\".\n\x0cPrivacySpent\x12\x0f\n\x07\x65psilon\x18\x01 \x01(\x01\x12\r\n\x05\x64\x65lta\x18\x02 \x01(\x01\"\xcb\x01\n\x05Trial\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x35\n\x06values\x18\x02 \x03(\x0b\x32%.headrace.events.v1.Trial.ValuesEntry\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0e\n\x06\x65pochs\x18\x04 \x01(\r\x12\r\n\x05score\x18\x05 \x01(\x01\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x0e\n\x06\x63hosen\x18\x07 \x01(\x08\x1a-\n\x0bValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x91\x02\n\x07Variant\x12\x0c\n\x04name\x18\x01 \x01(\t\x12+\n\x05graph\x18\x02 \x01(\x0b\x32\x1c.headrace.events.v1.Artifact\x12\x39\n\x07metrics\x18\x03 \x03(\x0b\x32(.headrace.events.v1.Variant.MetricsEntry\x12\x33\n\x04told\x18\x04 \x03(\x0b\x32%.headrace.events.v1.Variant.ToldEntry\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a+\n\tToldEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xbe\x01\n\nEvaluation\x12\x12\n\nversion_id\x18\x01 \x01(\t\x12\x12\n\ndataset_id\x18\x02 \x01(\t\x12\x0c\n\x04rows\x18\x03 \x01(\x04\x12<\n\x07metrics\x18\x04 \x03(\x0b\x32+.headrace.events.v1.Evaluation.MetricsEntry\x12\x0c\n\x04task\x18\x05 \x01(\t\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"0\n\rNotApplicable\x12\x0f\n\x07variant\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\xcf\x02\n\x0fModelCompressed\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x10\n\x08pipeline\x18\x02 \x01(\t\x12\x12\n\nversion_id\x18\x03 \x01(\t\x12-\n\x08variants\x18\x04 \x03(\x0b\x32\x1b.headrace.events.v1.Variant\x12\x33\n\x0b\x65valuations\x18\x05 \x03(\x0b\x32\x1e.headrace.events.v1.Evaluation\x12\x13\n\x0b\x63hampion_id\x18\x06 \x01(\t\x12\x11\n\tcpu_class\x18\x07 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x08 \x01(\r\x12\x39\n\x0enot_applicable\x18\t \x03(\x0b\x32!.headrace.events.v1.NotApplicable\x12.\n\x06joined\x18\n \x03(\x0b\x32\x1e.headrace.events.v1.Evaluation\"l\n\nGateResult\x12\x0f\n\x07variant\x18\x01 \x01(\t\x12\x0c\n\x04gate\x18\x02 \x01(\t\x12\x0e\n\x06passed\x18\x03 \x01(\x08\x12\r\n\x05limit\x18\x04 \x01(\x01\x12\x10\n\x08measured\x18\x05 \x01(\x01\x12\x0e\n\x06reason\x18\x06 \x01(\t\"M\n\rServedVariant\x12\x0f\n\x07variant\x18\x01 \x01(\t\x12+\n\x05graph\x18\x02 \x01(\x0b\x32\x1c.headrace.events.v1.Artifact\"\x86\x01\n\rClassVariants\x12\x11\n\tcpu_class\x18\x01 \x01(\t\x12\x33\n\x08variants\x18\x02 \x03(\x0b\x32!.headrace.events.v1.ServedVariant\x12-\n\x05gates\x18\x03 \x03(\x0b\x32\x1e.headrace.events.v1.GateResult\"4\n\x08Upstream\x12\x0c\n\x04urls\x18\x01 \x03(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0b\n\x03key\x18\x03 \x01(\t\"\xe9\x04\n\rModelReleased\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\x12\n\nversion_id\x18\x04 \x01(\t\x12\x0f\n\x07ordinal\x18\x05 \x01(\x04\x12\x0f\n\x07variant\x18\x06 \x01(\t\x12+\n\x05graph\x18\x07 \x01(\x0b\x32\x1c.headrace.events.v1.Artifact\x12\x10\n\x08pipeline\x18\x08 \x01(\t\x12\x12\n\ndataset_id\x18\t \x01(\t\x12\x0e\n\x06run_id\x18\n \x01(\t\x12-\n\x05gates\x18\x0b \x03(\x0b\x32\x1e.headrace.events.v1.GateResult\x12.\n\x05\x63\x61\x63he\x18\x0c \x01(\x0e\x32\x1f.headrace.events.v1.CachePolicy\x12\x13\n\x0b\x63\x61\x63he_ttl_s\x18\r \x01(\r\x12\x0e\n\x06reason\x18\x0e \x01(\t\x12\x32\n\x07\x63lasses\x18\x0f \x03(\x0b\x32!.headrace.events.v1.ClassVariants\x12\x35\n\nunmeasured\x18\x10 \x01(\x0b\x32!.headrace.events.v1.ServedVariant\x12\x0f\n\x07\x64\x65grade\x18\x11 \x01(\x08\x12.\n\x08upstream\x18\x12 \x01(\x0b\x32\x1c.headrace.events.v1.Upstream\x12\x11\n\twithholds\x18\x13 \x01(\x08\x12/\n\x05stage\x18\x14 \x01(\x0e\x32 .headrace.events.v1.RolloutStage\x12\r\n\x05share\x18\x15 \x01(\r\x12\x0f\n\x07records\x18\x18 \x01(\x08\"O\n\x0eModelWithdrawn\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\x10\n\x08pipeline\x18\x04 \x01(\t\"\x82\x01\n\x0cModelRefused\x12\r\n\x05model\x18\x01 \x01(\t\x12\x12\n\nversion_id\x18\x02 \x01(\t\x12\x10\n\x08pipeline\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12-\n\x05gates\x18\x05 \x03(\x0b\x32\x1e.headrace.events.v1.GateResult*p\n\x0b\x43\x61\x63hePolicy\x12\x1c\n\x18\x43\x41\x43HE_POLICY_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43\x41\x43HE_POLICY_REDIS\x10\x01\x12\x15\n\x11\x43\x41\x43HE_POLICY_AUTO\x10\x02\x12\x14\n\x10\x43\x41\x43HE_POLICY_OFF\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,44 +43,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_VARIANT_TOLDENTRY']._serialized_options = b'8\001'
   _globals['_EVALUATION_METRICSENTRY']._loaded_options = None
   _globals['_EVALUATION_METRICSENTRY']._serialized_options = b'8\001'
-  _globals['_CACHEPOLICY']._serialized_start=2969
-  _globals['_CACHEPOLICY']._serialized_end=3081
-  _globals['_MODELTRAINED']._serialized_start=90
-  _globals['_MODELTRAINED']._serialized_end=706
-  _globals['_MODELTRAINED_METRICSENTRY']._serialized_start=651
-  _globals['_MODELTRAINED_METRICSENTRY']._serialized_end=697
-  _globals['_PRIVACYSPENT']._serialized_start=708
-  _globals['_PRIVACYSPENT']._serialized_end=754
-  _globals['_TRIAL']._serialized_start=757
-  _globals['_TRIAL']._serialized_end=960
-  _globals['_TRIAL_VALUESENTRY']._serialized_start=915
-  _globals['_TRIAL_VALUESENTRY']._serialized_end=960
-  _globals['_VARIANT']._serialized_start=963
-  _globals['_VARIANT']._serialized_end=1236
-  _globals['_VARIANT_METRICSENTRY']._serialized_start=651
-  _globals['_VARIANT_METRICSENTRY']._serialized_end=697
-  _globals['_VARIANT_TOLDENTRY']._serialized_start=1193
-  _globals['_VARIANT_TOLDENTRY']._serialized_end=1236
-  _globals['_EVALUATION']._serialized_start=1239
-  _globals['_EVALUATION']._serialized_end=1429
-  _globals['_EVALUATION_METRICSENTRY']._serialized_start=651
-  _globals['_EVALUATION_METRICSENTRY']._serialized_end=697
-  _globals['_NOTAPPLICABLE']._serialized_start=1431
-  _globals['_NOTAPPLICABLE']._serialized_end=1479
-  _globals['_MODELCOMPRESSED']._serialized_start=1482
-  _globals['_MODELCOMPRESSED']._serialized_end=1817
-  _globals['_GATERESULT']._serialized_start=1819
-  _globals['_GATERESULT']._serialized_end=1927
-  _globals['_SERVEDVARIANT']._serialized_start=1929
-  _globals['_SERVEDVARIANT']._serialized_end=2006
-  _globals['_CLASSVARIANTS']._serialized_start=2009
-  _globals['_CLASSVARIANTS']._serialized_end=2143
-  _globals['_UPSTREAM']._serialized_start=2145
-  _globals['_UPSTREAM']._serialized_end=2197
-  _globals['_MODELRELEASED']._serialized_start=2200
-  _globals['_MODELRELEASED']._serialized_end=2753
-  _globals['_MODELWITHDRAWN']._serialized_start=2755
-  _globals['_MODELWITHDRAWN']._serialized_end=2834
-  _globals['_MODELREFUSED']._serialized_start=2837
-  _globals['_MODELREFUSED']._serialized_end=2967
+  _globals['_CACHEPOLICY']._serialized_start=3067
+  _globals['_CACHEPOLICY']._serialized_end=3179
+  _globals['_MODELTRAINED']._serialized_start=124
+  _globals['_MODELTRAINED']._serialized_end=740
+  _globals['_MODELTRAINED_METRICSENTRY']._serialized_start=685
+  _globals['_MODELTRAINED_METRICSENTRY']._serialized_end=731
+  _globals['_PRIVACYSPENT']._serialized_start=742
+  _globals['_PRIVACYSPENT']._serialized_end=788
+  _globals['_TRIAL']._serialized_start=791
+  _globals['_TRIAL']._serialized_end=994
+  _globals['_TRIAL_VALUESENTRY']._serialized_start=949
+  _globals['_TRIAL_VALUESENTRY']._serialized_end=994
+  _globals['_VARIANT']._serialized_start=997
+  _globals['_VARIANT']._serialized_end=1270
+  _globals['_VARIANT_METRICSENTRY']._serialized_start=685
+  _globals['_VARIANT_METRICSENTRY']._serialized_end=731
+  _globals['_VARIANT_TOLDENTRY']._serialized_start=1227
+  _globals['_VARIANT_TOLDENTRY']._serialized_end=1270
+  _globals['_EVALUATION']._serialized_start=1273
+  _globals['_EVALUATION']._serialized_end=1463
+  _globals['_EVALUATION_METRICSENTRY']._serialized_start=685
+  _globals['_EVALUATION_METRICSENTRY']._serialized_end=731
+  _globals['_NOTAPPLICABLE']._serialized_start=1465
+  _globals['_NOTAPPLICABLE']._serialized_end=1513
+  _globals['_MODELCOMPRESSED']._serialized_start=1516
+  _globals['_MODELCOMPRESSED']._serialized_end=1851
+  _globals['_GATERESULT']._serialized_start=1853
+  _globals['_GATERESULT']._serialized_end=1961
+  _globals['_SERVEDVARIANT']._serialized_start=1963
+  _globals['_SERVEDVARIANT']._serialized_end=2040
+  _globals['_CLASSVARIANTS']._serialized_start=2043
+  _globals['_CLASSVARIANTS']._serialized_end=2177
+  _globals['_UPSTREAM']._serialized_start=2179
+  _globals['_UPSTREAM']._serialized_end=2231
+  _globals['_MODELRELEASED']._serialized_start=2234
+  _globals['_MODELRELEASED']._serialized_end=2851
+  _globals['_MODELWITHDRAWN']._serialized_start=2853
+  _globals['_MODELWITHDRAWN']._serialized_end=2932
+  _globals['_MODELREFUSED']._serialized_start=2935
+  _globals['_MODELREFUSED']._serialized_end=3065
 # @@protoc_insertion_point(module_scope)

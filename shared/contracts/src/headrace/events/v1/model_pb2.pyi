@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from headrace.events.v1 import artifact_pb2 as _artifact_pb2
+from headrace.events.v1 import rollout_pb2 as _rollout_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -685,6 +686,8 @@ class ModelReleased(_message.Message):
     DEGRADE_FIELD_NUMBER: _builtins.int
     UPSTREAM_FIELD_NUMBER: _builtins.int
     WITHHOLDS_FIELD_NUMBER: _builtins.int
+    STAGE_FIELD_NUMBER: _builtins.int
+    SHARE_FIELD_NUMBER: _builtins.int
     RECORDS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model. Never empty."""
@@ -714,6 +717,10 @@ class ModelReleased(_message.Message):
     """Whether a replica under overload may answer with a variant that takes less time."""
     withholds: _builtins.bool
     """Whether calls and answers are left out of prediction.served: the pipeline has personal fields."""
+    stage: _rollout_pb2.RolloutStage.ValueType
+    """What the candidate does beside the champion. Not set of a champion, and in events from before there were candidates."""
+    share: _builtins.int
+    """Share of the calls that the candidate answers, in percent; 0 in the shadow, and of a champion."""
     records: _builtins.bool
     """Whether an answer waits until prediction.served holds it: the pipeline's quality is measured live."""
     @_builtins.property
@@ -762,11 +769,13 @@ class ModelReleased(_message.Message):
         degrade: _builtins.bool = ...,
         upstream: Global___Upstream | None = ...,
         withholds: _builtins.bool = ...,
+        stage: _rollout_pb2.RolloutStage.ValueType = ...,
+        share: _builtins.int = ...,
         records: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["graph", b"graph", "unmeasured", b"unmeasured", "upstream", b"upstream"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "cache", b"cache", "cache_ttl_s", b"cache_ttl_s", "classes", b"classes", "dataset_id", b"dataset_id", "degrade", b"degrade", "epoch", b"epoch", "gates", b"gates", "graph", b"graph", "model", b"model", "ordinal", b"ordinal", "pipeline", b"pipeline", "reason", b"reason", "records", b"records", "run_id", b"run_id", "unmeasured", b"unmeasured", "upstream", b"upstream", "variant", b"variant", "version_id", b"version_id", "withholds", b"withholds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "cache", b"cache", "cache_ttl_s", b"cache_ttl_s", "classes", b"classes", "dataset_id", b"dataset_id", "degrade", b"degrade", "epoch", b"epoch", "gates", b"gates", "graph", b"graph", "model", b"model", "ordinal", b"ordinal", "pipeline", b"pipeline", "reason", b"reason", "records", b"records", "run_id", b"run_id", "share", b"share", "stage", b"stage", "unmeasured", b"unmeasured", "upstream", b"upstream", "variant", b"variant", "version_id", b"version_id", "withholds", b"withholds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from headrace.events.v1 import artifact_pb2 as headrace_dot_events_dot_v1_dot_artifact__pb2
+from headrace.events.v1 import canary_pb2 as headrace_dot_events_dot_v1_dot_canary__pb2
 from headrace.events.v1 import pipeline_pb2 as headrace_dot_events_dot_v1_dot_pipeline__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cheadrace/events/v1/run.proto\x12\x12headrace.events.v1\x1a!headrace/events/v1/artifact.proto\x1a!headrace/events/v1/pipeline.proto\"V\n\x10\x44\x61tasetReference\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12.\n\x08manifest\x18\x02 \x01(\x0b\x32\x1c.headrace.events.v1.Artifact\"\xd2\x01\n\x11TrainingRequested\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x10\n\x08pipeline\x18\x02 \x01(\t\x12\x35\n\x07\x64\x61taset\x18\x03 \x01(\x0b\x32$.headrace.events.v1.DatasetReference\x12.\n\x04spec\x18\x04 \x01(\x0b\x32 .headrace.events.v1.PipelineSpec\x12\x34\n\x06origin\x18\x05 \x01(\x0b\x32$.headrace.events.v1.VersionReference\"\xb9\x01\n\x10VersionReference\x12\x12\n\nversion_id\x18\x01 \x01(\t\x12+\n\x05graph\x18\x02 \x01(\x0b\x32\x1c.headrace.events.v1.Artifact\x12\x35\n\x07\x64\x61taset\x18\x03 \x01(\x0b\x32$.headrace.events.v1.DatasetReference\x12-\n\x07weights\x18\x04 \x01(\x0b\x32\x1c.headrace.events.v1.Artifact\"\xec\x01\n\x14\x43ompressionRequested\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x10\n\x08pipeline\x18\x02 \x01(\t\x12\x37\n\tcandidate\x18\x03 \x01(\x0b\x32$.headrace.events.v1.VersionReference\x12\x36\n\x08\x63hampion\x18\x04 \x01(\x0b\x32$.headrace.events.v1.VersionReference\x12.\n\x04spec\x18\x05 \x01(\x0b\x32 .headrace.events.v1.PipelineSpec\x12\x11\n\tcpu_class\x18\x06 \x01(\t\"\x8a\x02\n\rRunProgressed\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x10\n\x08pipeline\x18\x02 \x01(\t\x12)\n\x04kind\x18\x03 \x01(\x0e\x32\x1b.headrace.events.v1.RunKind\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\r\x12\x0c\n\x04step\x18\x05 \x01(\r\x12\r\n\x05steps\x18\x06 \x01(\r\x12?\n\x07metrics\x18\x07 \x03(\x0b\x32..headrace.events.v1.RunProgressed.MetricsEntry\x12\r\n\x05\x65ta_s\x18\x08 \x01(\x01\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"y\n\tRunFailed\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x10\n\x08pipeline\x18\x02 \x01(\t\x12)\n\x04kind\x18\x03 \x01(\x0e\x32\x1b.headrace.events.v1.RunKind\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x05 \x01(\r*\xa3\x01\n\x07RunKind\x12\x18\n\x14RUN_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11RUN_KIND_TRAINING\x10\x01\x12\x18\n\x14RUN_KIND_COMPRESSION\x10\x02\x12\x1a\n\x16RUN_KIND_RECALIBRATION\x10\x03\x12\x18\n\x14RUN_KIND_MEASUREMENT\x10\x04\x12\x17\n\x13RUN_KIND_EVALUATION\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cheadrace/events/v1/run.proto\x12\x12headrace.events.v1\x1a!headrace/events/v1/artifact.proto\x1a\x1fheadrace/events/v1/canary.proto\x1a!headrace/events/v1/pipeline.proto\"V\n\x10\x44\x61tasetReference\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12.\n\x08manifest\x18\x02 \x01(\x0b\x32\x1c.headrace.events.v1.Artifact\"\xd2\x01\n\x11TrainingRequested\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x10\n\x08pipeline\x18\x02 \x01(\t\x12\x35\n\x07\x64\x61taset\x18\x03 \x01(\x0b\x32$.headrace.events.v1.DatasetReference\x12.\n\x04spec\x18\x04 \x01(\x0b\x32 .headrace.events.v1.PipelineSpec\x12\x34\n\x06origin\x18\x05 \x01(\x0b\x32$.headrace.events.v1.VersionReference\"\xb9\x01\n\x10VersionReference\x12\x12\n\nversion_id\x18\x01 \x01(\t\x12+\n\x05graph\x18\x02 \x01(\x0b\x32\x1c.headrace.events.v1.Artifact\x12\x35\n\x07\x64\x61taset\x18\x03 \x01(\x0b\x32$.headrace.events.v1.DatasetReference\x12-\n\x07weights\x18\x04 \x01(\x0b\x32\x1c.headrace.events.v1.Artifact\"\x9c\x02\n\x14\x43ompressionRequested\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x10\n\x08pipeline\x18\x02 \x01(\t\x12\x37\n\tcandidate\x18\x03 \x01(\x0b\x32$.headrace.events.v1.VersionReference\x12\x36\n\x08\x63hampion\x18\x04 \x01(\x0b\x32$.headrace.events.v1.VersionReference\x12.\n\x04spec\x18\x05 \x01(\x0b\x32 .headrace.events.v1.PipelineSpec\x12\x11\n\tcpu_class\x18\x06 \x01(\t\x12.\n\x06\x63\x61nary\x18\x14 \x01(\x0b\x32\x1e.headrace.events.v1.CanaryRows\"\x8a\x02\n\rRunProgressed\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x10\n\x08pipeline\x18\x02 \x01(\t\x12)\n\x04kind\x18\x03 \x01(\x0e\x32\x1b.headrace.events.v1.RunKind\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\r\x12\x0c\n\x04step\x18\x05 \x01(\r\x12\r\n\x05steps\x18\x06 \x01(\r\x12?\n\x07metrics\x18\x07 \x03(\x0b\x32..headrace.events.v1.RunProgressed.MetricsEntry\x12\r\n\x05\x65ta_s\x18\x08 \x01(\x01\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"y\n\tRunFailed\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x10\n\x08pipeline\x18\x02 \x01(\t\x12)\n\x04kind\x18\x03 \x01(\x0e\x32\x1b.headrace.events.v1.RunKind\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x05 \x01(\r*\xb8\x01\n\x07RunKind\x12\x18\n\x14RUN_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11RUN_KIND_TRAINING\x10\x01\x12\x18\n\x14RUN_KIND_COMPRESSION\x10\x02\x12\x1a\n\x16RUN_KIND_RECALIBRATION\x10\x03\x12\x18\n\x14RUN_KIND_MEASUREMENT\x10\x04\x12\x17\n\x13RUN_KIND_EVALUATION\x10\x05\x12\x13\n\x0fRUN_KIND_CANARY\x10\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,20 +36,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_RUNPROGRESSED_METRICSENTRY']._loaded_options = None
   _globals['_RUNPROGRESSED_METRICSENTRY']._serialized_options = b'8\001'
-  _globals['_RUNKIND']._serialized_start=1243
-  _globals['_RUNKIND']._serialized_end=1406
-  _globals['_DATASETREFERENCE']._serialized_start=122
-  _globals['_DATASETREFERENCE']._serialized_end=208
-  _globals['_TRAININGREQUESTED']._serialized_start=211
-  _globals['_TRAININGREQUESTED']._serialized_end=421
-  _globals['_VERSIONREFERENCE']._serialized_start=424
-  _globals['_VERSIONREFERENCE']._serialized_end=609
-  _globals['_COMPRESSIONREQUESTED']._serialized_start=612
-  _globals['_COMPRESSIONREQUESTED']._serialized_end=848
-  _globals['_RUNPROGRESSED']._serialized_start=851
-  _globals['_RUNPROGRESSED']._serialized_end=1117
-  _globals['_RUNPROGRESSED_METRICSENTRY']._serialized_start=1071
-  _globals['_RUNPROGRESSED_METRICSENTRY']._serialized_end=1117
-  _globals['_RUNFAILED']._serialized_start=1119
-  _globals['_RUNFAILED']._serialized_end=1240
+  _globals['_RUNKIND']._serialized_start=1324
+  _globals['_RUNKIND']._serialized_end=1508
+  _globals['_DATASETREFERENCE']._serialized_start=155
+  _globals['_DATASETREFERENCE']._serialized_end=241
+  _globals['_TRAININGREQUESTED']._serialized_start=244
+  _globals['_TRAININGREQUESTED']._serialized_end=454
+  _globals['_VERSIONREFERENCE']._serialized_start=457
+  _globals['_VERSIONREFERENCE']._serialized_end=642
+  _globals['_COMPRESSIONREQUESTED']._serialized_start=645
+  _globals['_COMPRESSIONREQUESTED']._serialized_end=929
+  _globals['_RUNPROGRESSED']._serialized_start=932
+  _globals['_RUNPROGRESSED']._serialized_end=1198
+  _globals['_RUNPROGRESSED_METRICSENTRY']._serialized_start=1152
+  _globals['_RUNPROGRESSED_METRICSENTRY']._serialized_end=1198
+  _globals['_RUNFAILED']._serialized_start=1200
+  _globals['_RUNFAILED']._serialized_end=1321
 # @@protoc_insertion_point(module_scope)

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from headrace.events.v1 import artifact_pb2 as _artifact_pb2
+from headrace.events.v1 import canary_pb2 as _canary_pb2
 from headrace.events.v1 import pipeline_pb2 as _pipeline_pb2
 import builtins as _builtins
 import sys
@@ -43,6 +44,10 @@ class _RunKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RunKind.Value
     """
     RUN_KIND_EVALUATION: _RunKind.ValueType  # 5
     """The run scores the champion on rows that no version has learned from yet."""
+    RUN_KIND_CANARY: _RunKind.ValueType  # 6
+    """The run holds a version against another on rows of the past. Told of runs; to workers and in their events it is a
+    compression.
+    """
 
 class RunKind(_RunKind, metaclass=_RunKindEnumTypeWrapper):
     """RunKind tells what a run does."""
@@ -63,6 +68,10 @@ is a compression.
 """
 RUN_KIND_EVALUATION: RunKind.ValueType  # 5
 """The run scores the champion on rows that no version has learned from yet."""
+RUN_KIND_CANARY: RunKind.ValueType  # 6
+"""The run holds a version against another on rows of the past. Told of runs; to workers and in their events it is a
+compression.
+"""
 Global___RunKind: _TypeAlias = RunKind  # noqa: Y015
 
 @_typing.final
@@ -189,6 +198,7 @@ class CompressionRequested(_message.Message):
     CHAMPION_FIELD_NUMBER: _builtins.int
     SPEC_FIELD_NUMBER: _builtins.int
     CPU_CLASS_FIELD_NUMBER: _builtins.int
+    CANARY_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Id derived from version, spec and champion: the same work has the same id. Never empty."""
     pipeline: _builtins.str
@@ -211,6 +221,12 @@ class CompressionRequested(_message.Message):
     def spec(self) -> _pipeline_pb2.PipelineSpec:
         """The pipeline spec in force."""
 
+    @_builtins.property
+    def canary(self) -> _canary_pb2.CanaryRows:
+        """Rows on which candidate and champion are held against each other: nothing is compressed then, and the run ends in
+        CanaryJudged. Unset of a compression.
+        """
+
     def __init__(
         self,
         *,
@@ -220,10 +236,11 @@ class CompressionRequested(_message.Message):
         champion: Global___VersionReference | None = ...,
         spec: _pipeline_pb2.PipelineSpec | None = ...,
         cpu_class: _builtins.str = ...,
+        canary: _canary_pb2.CanaryRows | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "champion", b"champion", "spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["canary", b"canary", "candidate", b"candidate", "champion", b"champion", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "champion", b"champion", "cpu_class", b"cpu_class", "pipeline", b"pipeline", "run_id", b"run_id", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["canary", b"canary", "candidate", b"candidate", "champion", b"champion", "cpu_class", b"cpu_class", "pipeline", b"pipeline", "run_id", b"run_id", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -6,11 +6,13 @@ isort:skip_file
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from headrace.events.v1 import canary_pb2 as _canary_pb2
 from headrace.events.v1 import dataset_pb2 as _dataset_pb2
 from headrace.events.v1 import evaluation_pb2 as _evaluation_pb2
 from headrace.events.v1 import forget_pb2 as _forget_pb2
 from headrace.events.v1 import model_pb2 as _model_pb2
 from headrace.events.v1 import pipeline_pb2 as _pipeline_pb2
+from headrace.events.v1 import rollout_pb2 as _rollout_pb2
 from headrace.events.v1 import run_pb2 as _run_pb2
 import builtins as _builtins
 import sys
@@ -51,6 +53,9 @@ class LogEntry(_message.Message):
     MODEL_EVALUATED_FIELD_NUMBER: _builtins.int
     TRAINING_DECIDED_FIELD_NUMBER: _builtins.int
     KEY_FORGOTTEN_FIELD_NUMBER: _builtins.int
+    ROLLOUT_ADVANCED_FIELD_NUMBER: _builtins.int
+    ROLLOUT_ENDED_FIELD_NUMBER: _builtins.int
+    CANARY_JUDGED_FIELD_NUMBER: _builtins.int
     ENTRIES_BEFORE_FIELD_NUMBER: _builtins.int
     ROOT_BEFORE_FIELD_NUMBER: _builtins.int
     entries_before: _builtins.int
@@ -147,6 +152,18 @@ class LogEntry(_message.Message):
     def key_forgotten(self) -> _forget_pb2.KeyForgotten:
         """A key was forgotten, or could not be."""
 
+    @_builtins.property
+    def rollout_advanced(self) -> Global___RolloutAdvanced:
+        """A candidate began a step of its rollout."""
+
+    @_builtins.property
+    def rollout_ended(self) -> Global___RolloutEnded:
+        """A rollout ended."""
+
+    @_builtins.property
+    def canary_judged(self) -> _canary_pb2.CanaryJudged:
+        """A version was held against another on rows of the past."""
+
     def __init__(
         self,
         *,
@@ -172,14 +189,17 @@ class LogEntry(_message.Message):
         model_evaluated: _evaluation_pb2.ModelEvaluated | None = ...,
         training_decided: _evaluation_pb2.TrainingDecided | None = ...,
         key_forgotten: _forget_pb2.KeyForgotten | None = ...,
+        rollout_advanced: Global___RolloutAdvanced | None = ...,
+        rollout_ended: Global___RolloutEnded | None = ...,
+        canary_judged: _canary_pb2.CanaryJudged | None = ...,
         entries_before: _builtins.int = ...,
         root_before: _builtins.bytes = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["compression_requested", b"compression_requested", "dataset_failed", b"dataset_failed", "dataset_frozen", b"dataset_frozen", "dataset_requested", b"dataset_requested", "evaluation_requested", b"evaluation_requested", "event", b"event", "key_forgotten", b"key_forgotten", "model_compressed", b"model_compressed", "model_evaluated", b"model_evaluated", "model_refused", b"model_refused", "model_released", b"model_released", "model_trained", b"model_trained", "model_withdrawn", b"model_withdrawn", "occur_time", b"occur_time", "pipeline_applied", b"pipeline_applied", "pipeline_deleted", b"pipeline_deleted", "run_failed", b"run_failed", "training_decided", b"training_decided", "training_held", b"training_held", "training_refused", b"training_refused", "training_requested", b"training_requested", "training_superseded", b"training_superseded", "version_retired", b"version_retired"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["canary_judged", b"canary_judged", "compression_requested", b"compression_requested", "dataset_failed", b"dataset_failed", "dataset_frozen", b"dataset_frozen", "dataset_requested", b"dataset_requested", "evaluation_requested", b"evaluation_requested", "event", b"event", "key_forgotten", b"key_forgotten", "model_compressed", b"model_compressed", "model_evaluated", b"model_evaluated", "model_refused", b"model_refused", "model_released", b"model_released", "model_trained", b"model_trained", "model_withdrawn", b"model_withdrawn", "occur_time", b"occur_time", "pipeline_applied", b"pipeline_applied", "pipeline_deleted", b"pipeline_deleted", "rollout_advanced", b"rollout_advanced", "rollout_ended", b"rollout_ended", "run_failed", b"run_failed", "training_decided", b"training_decided", "training_held", b"training_held", "training_refused", b"training_refused", "training_requested", b"training_requested", "training_superseded", b"training_superseded", "version_retired", b"version_retired"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["compression_requested", b"compression_requested", "dataset_failed", b"dataset_failed", "dataset_frozen", b"dataset_frozen", "dataset_requested", b"dataset_requested", "entries_before", b"entries_before", "evaluation_requested", b"evaluation_requested", "event", b"event", "key_forgotten", b"key_forgotten", "model_compressed", b"model_compressed", "model_evaluated", b"model_evaluated", "model_refused", b"model_refused", "model_released", b"model_released", "model_trained", b"model_trained", "model_withdrawn", b"model_withdrawn", "occur_time", b"occur_time", "pipeline_applied", b"pipeline_applied", "pipeline_deleted", b"pipeline_deleted", "root_before", b"root_before", "run_failed", b"run_failed", "training_decided", b"training_decided", "training_held", b"training_held", "training_refused", b"training_refused", "training_requested", b"training_requested", "training_superseded", b"training_superseded", "version_retired", b"version_retired"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["canary_judged", b"canary_judged", "compression_requested", b"compression_requested", "dataset_failed", b"dataset_failed", "dataset_frozen", b"dataset_frozen", "dataset_requested", b"dataset_requested", "entries_before", b"entries_before", "evaluation_requested", b"evaluation_requested", "event", b"event", "key_forgotten", b"key_forgotten", "model_compressed", b"model_compressed", "model_evaluated", b"model_evaluated", "model_refused", b"model_refused", "model_released", b"model_released", "model_trained", b"model_trained", "model_withdrawn", b"model_withdrawn", "occur_time", b"occur_time", "pipeline_applied", b"pipeline_applied", "pipeline_deleted", b"pipeline_deleted", "rollout_advanced", b"rollout_advanced", "rollout_ended", b"rollout_ended", "root_before", b"root_before", "run_failed", b"run_failed", "training_decided", b"training_decided", "training_held", b"training_held", "training_refused", b"training_refused", "training_requested", b"training_requested", "training_superseded", b"training_superseded", "version_retired", b"version_retired"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["pipeline_applied", "dataset_requested", "dataset_frozen", "dataset_failed", "training_requested", "model_trained", "compression_requested", "model_compressed", "run_failed", "model_released", "model_refused", "training_held", "training_superseded", "pipeline_deleted", "model_withdrawn", "version_retired", "training_refused", "evaluation_requested", "model_evaluated", "training_decided", "key_forgotten"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["pipeline_applied", "dataset_requested", "dataset_frozen", "dataset_failed", "training_requested", "model_trained", "compression_requested", "model_compressed", "run_failed", "model_released", "model_refused", "training_held", "training_superseded", "pipeline_deleted", "model_withdrawn", "version_retired", "training_refused", "evaluation_requested", "model_evaluated", "training_decided", "key_forgotten", "rollout_advanced", "rollout_ended", "canary_judged"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -326,3 +346,115 @@ class TrainingSuperseded(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TrainingSuperseded: _TypeAlias = TrainingSuperseded  # noqa: Y015
+
+@_typing.final
+class RolloutAdvanced(_message.Message):
+    """RolloutAdvanced records that a candidate begins a step of its rollout."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PIPELINE_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    VERSION_ID_FIELD_NUMBER: _builtins.int
+    ORDINAL_FIELD_NUMBER: _builtins.int
+    SPEC_DIGEST_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    STAGE_FIELD_NUMBER: _builtins.int
+    SHARE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
+    pipeline: _builtins.str
+    """Name of the pipeline. Never empty."""
+    model: _builtins.str
+    """Name of the model. Never empty."""
+    version_id: _builtins.str
+    """Digest of the candidate's version. Never empty."""
+    ordinal: _builtins.int
+    """Place of the version in the model's history."""
+    spec_digest: _builtins.str
+    """Digest of the spec that says how it is rolled out. Never empty."""
+    step: _builtins.int
+    """Which of its steps begins, from 0."""
+    epoch: _builtins.int
+    """Epoch of the candidate's release that the step begins with."""
+    stage: _rollout_pb2.RolloutStage.ValueType
+    """What the candidate does in it."""
+    share: _builtins.int
+    """Share of the calls that it answers, in percent; 0 in the shadow."""
+    reason: _builtins.str
+    """Why, for a person. Never empty."""
+    @_builtins.property
+    def counts(self) -> _rollout_pb2.RolloutCounts:
+        """What was counted in the step before, by all replicas. Unset of the first."""
+
+    def __init__(
+        self,
+        *,
+        pipeline: _builtins.str = ...,
+        model: _builtins.str = ...,
+        version_id: _builtins.str = ...,
+        ordinal: _builtins.int = ...,
+        spec_digest: _builtins.str = ...,
+        step: _builtins.int = ...,
+        epoch: _builtins.int = ...,
+        stage: _rollout_pb2.RolloutStage.ValueType = ...,
+        share: _builtins.int = ...,
+        reason: _builtins.str = ...,
+        counts: _rollout_pb2.RolloutCounts | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "epoch", b"epoch", "model", b"model", "ordinal", b"ordinal", "pipeline", b"pipeline", "reason", b"reason", "share", b"share", "spec_digest", b"spec_digest", "stage", b"stage", "step", b"step", "version_id", b"version_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RolloutAdvanced: _TypeAlias = RolloutAdvanced  # noqa: Y015
+
+@_typing.final
+class RolloutEnded(_message.Message):
+    """RolloutEnded records that a rollout ended."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PIPELINE_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    VERSION_ID_FIELD_NUMBER: _builtins.int
+    ORDINAL_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
+    pipeline: _builtins.str
+    """Name of the pipeline. Never empty."""
+    model: _builtins.str
+    """Name of the model. Never empty."""
+    version_id: _builtins.str
+    """Digest of the candidate's version. Never empty."""
+    ordinal: _builtins.int
+    """Place of the version in the model's history."""
+    outcome: _rollout_pb2.RolloutOutcome.ValueType
+    """How it ended."""
+    reason: _builtins.str
+    """Why, for a person. Never empty."""
+    @_builtins.property
+    def counts(self) -> _rollout_pb2.RolloutCounts:
+        """What was counted in the last step, by all replicas. Unset where nothing was looked at."""
+
+    def __init__(
+        self,
+        *,
+        pipeline: _builtins.str = ...,
+        model: _builtins.str = ...,
+        version_id: _builtins.str = ...,
+        ordinal: _builtins.int = ...,
+        outcome: _rollout_pb2.RolloutOutcome.ValueType = ...,
+        reason: _builtins.str = ...,
+        counts: _rollout_pb2.RolloutCounts | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "model", b"model", "ordinal", b"ordinal", "outcome", b"outcome", "pipeline", b"pipeline", "reason", b"reason", "version_id", b"version_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RolloutEnded: _TypeAlias = RolloutEnded  # noqa: Y015

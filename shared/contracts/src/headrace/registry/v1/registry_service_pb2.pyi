@@ -10,6 +10,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from headrace.events.v1 import backfill_pb2 as _backfill_pb2
+from headrace.events.v1 import canary_pb2 as _canary_pb2
 from headrace.events.v1 import dataset_pb2 as _dataset_pb2
 from headrace.events.v1 import evaluation_pb2 as _evaluation_pb2
 from headrace.events.v1 import forget_pb2 as _forget_pb2
@@ -18,6 +19,7 @@ from headrace.events.v1 import model_pb2 as _model_pb2
 from headrace.events.v1 import pipeline_pb2 as _pipeline_pb2
 from headrace.events.v1 import prediction_pb2 as _prediction_pb2
 from headrace.events.v1 import quality_pb2 as _quality_pb2
+from headrace.events.v1 import rollout_pb2 as _rollout_pb2
 from headrace.events.v1 import run_pb2 as _run_pb2
 import builtins as _builtins
 import sys
@@ -1084,6 +1086,334 @@ class RollbackModelResponse(_message.Message):
 Global___RollbackModelResponse: _TypeAlias = RollbackModelResponse  # noqa: Y015
 
 @_typing.final
+class MoveRolloutRequest(_message.Message):
+    """MoveRolloutRequest says where a candidate goes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    ADVANCE_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Name of the model. Never empty."""
+    advance: _builtins.bool
+    """Whether it begins its next step now, or is champion after the last one; otherwise it goes."""
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        advance: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["advance", b"advance", "model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MoveRolloutRequest: _TypeAlias = MoveRolloutRequest  # noqa: Y015
+
+@_typing.final
+class MoveRolloutResponse(_message.Message):
+    """MoveRolloutResponse tells where the rollout stands."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROLLOUT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rollout(self) -> Global___Rollout:
+        """The rollout."""
+
+    def __init__(
+        self,
+        *,
+        rollout: Global___Rollout | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rollout", b"rollout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rollout", b"rollout"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MoveRolloutResponse: _TypeAlias = MoveRolloutResponse  # noqa: Y015
+
+@_typing.final
+class ListRolloutsRequest(_message.Message):
+    """ListRolloutsRequest narrows the list."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Name of the model; empty for all."""
+    @_builtins.property
+    def as_of(self) -> _timestamp_pb2.Timestamp:
+        """The registry as it was at this moment; unset for now."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        as_of: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRolloutsRequest: _TypeAlias = ListRolloutsRequest  # noqa: Y015
+
+@_typing.final
+class ListRolloutsResponse(_message.Message):
+    """ListRolloutsResponse is the list."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROLLOUTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rollouts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Rollout]:
+        """The rollouts: those that are over in the order of their ends, then those under way."""
+
+    def __init__(
+        self,
+        *,
+        rollouts: _abc.Iterable[Global___Rollout] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rollouts", b"rollouts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRolloutsResponse: _TypeAlias = ListRolloutsResponse  # noqa: Y015
+
+@_typing.final
+class Rollout(_message.Message):
+    """Rollout is the way of a version to the champion's place, step by step."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PIPELINE_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    VERSION_ID_FIELD_NUMBER: _builtins.int
+    ORDINAL_FIELD_NUMBER: _builtins.int
+    STAGE_FIELD_NUMBER: _builtins.int
+    SHARE_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
+    BEGIN_TIME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
+    pipeline: _builtins.str
+    """Name of the pipeline. Never empty."""
+    model: _builtins.str
+    """Name of the model. Never empty."""
+    version_id: _builtins.str
+    """Digest of the version. Never empty."""
+    ordinal: _builtins.int
+    """Place of the version in the model's history."""
+    stage: _rollout_pb2.RolloutStage.ValueType
+    """What the candidate does, or did last."""
+    share: _builtins.int
+    """Share of the calls that it answers, in percent; 0 in the shadow."""
+    step: _builtins.int
+    """Which step this is, from 0."""
+    steps: _builtins.int
+    """How many steps there are before the candidate is champion."""
+    reason: _builtins.str
+    """What it waits for, or why it ended, for a person. Never empty."""
+    outcome: _rollout_pb2.RolloutOutcome.ValueType
+    """How it ended; not set while it is under way."""
+    @_builtins.property
+    def begin_time(self) -> _timestamp_pb2.Timestamp:
+        """When the step began."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """When it ended; unset while it is under way."""
+
+    @_builtins.property
+    def counts(self) -> _rollout_pb2.RolloutCounts:
+        """What all replicas counted in the step. Unset where nothing was looked at before it ended."""
+
+    def __init__(
+        self,
+        *,
+        pipeline: _builtins.str = ...,
+        model: _builtins.str = ...,
+        version_id: _builtins.str = ...,
+        ordinal: _builtins.int = ...,
+        stage: _rollout_pb2.RolloutStage.ValueType = ...,
+        share: _builtins.int = ...,
+        step: _builtins.int = ...,
+        steps: _builtins.int = ...,
+        begin_time: _timestamp_pb2.Timestamp | None = ...,
+        reason: _builtins.str = ...,
+        outcome: _rollout_pb2.RolloutOutcome.ValueType = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        counts: _rollout_pb2.RolloutCounts | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["begin_time", b"begin_time", "counts", b"counts", "end_time", b"end_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begin_time", b"begin_time", "counts", b"counts", "end_time", b"end_time", "model", b"model", "ordinal", b"ordinal", "outcome", b"outcome", "pipeline", b"pipeline", "reason", b"reason", "share", b"share", "stage", b"stage", "step", b"step", "steps", b"steps", "version_id", b"version_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Rollout: _TypeAlias = Rollout  # noqa: Y015
+
+@_typing.final
+class TryCanaryRequest(_message.Message):
+    """TryCanaryRequest says what is held against what, and on which rows."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    AGAINST_FIELD_NUMBER: _builtins.int
+    LAST_S_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Name of the model. Never empty."""
+    version: _builtins.str
+    """The version: an ordinal, an alias or the beginning of a digest. Never empty."""
+    against: _builtins.str
+    """The version that it is held against, as version; empty for the champion."""
+    last_s: _builtins.int
+    """How far the rows go back from the latest event time of the pipeline, in seconds. Never zero."""
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        version: _builtins.str = ...,
+        against: _builtins.str = ...,
+        last_s: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["against", b"against", "last_s", b"last_s", "model", b"model", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TryCanaryRequest: _TypeAlias = TryCanaryRequest  # noqa: Y015
+
+@_typing.final
+class TryCanaryResponse(_message.Message):
+    """TryCanaryResponse tells which run does it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """Id of the run. Never empty."""
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TryCanaryResponse: _TypeAlias = TryCanaryResponse  # noqa: Y015
+
+@_typing.final
+class ListCanariesRequest(_message.Message):
+    """ListCanariesRequest narrows the list."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Name of the model; empty for all."""
+    @_builtins.property
+    def as_of(self) -> _timestamp_pb2.Timestamp:
+        """The registry as it was at this moment; unset for now."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        as_of: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCanariesRequest: _TypeAlias = ListCanariesRequest  # noqa: Y015
+
+@_typing.final
+class ListCanariesResponse(_message.Message):
+    """ListCanariesResponse is the list."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CANARIES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def canaries(self) -> _containers.RepeatedCompositeFieldContainer[Global___Canary]:
+        """What came of them."""
+
+    def __init__(
+        self,
+        *,
+        canaries: _abc.Iterable[Global___Canary] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["canaries", b"canaries"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCanariesResponse: _TypeAlias = ListCanariesResponse  # noqa: Y015
+
+@_typing.final
+class Canary(_message.Message):
+    """Canary is what came of a run that held two versions against each other."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JUDGED_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    ORDINAL_FIELD_NUMBER: _builtins.int
+    CHAMPION_ORDINAL_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Name of the model. Never empty."""
+    ordinal: _builtins.int
+    """Place of the version in the model's history."""
+    champion_ordinal: _builtins.int
+    """That of the version that it was held against."""
+    @_builtins.property
+    def judged(self) -> _canary_pb2.CanaryJudged:
+        """What was found."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """When it ended."""
+
+    def __init__(
+        self,
+        *,
+        judged: _canary_pb2.CanaryJudged | None = ...,
+        model: _builtins.str = ...,
+        ordinal: _builtins.int = ...,
+        champion_ordinal: _builtins.int = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "judged", b"judged"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["champion_ordinal", b"champion_ordinal", "end_time", b"end_time", "judged", b"judged", "model", b"model", "ordinal", b"ordinal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Canary: _TypeAlias = Canary  # noqa: Y015
+
+@_typing.final
 class RecalibrateModelRequest(_message.Message):
     """RecalibrateModelRequest names a model."""
 
@@ -1647,6 +1977,7 @@ class WatchPipelineResponse(_message.Message):
     HELD_FIELD_NUMBER: _builtins.int
     DECISION_FIELD_NUMBER: _builtins.int
     QUALITIES_FIELD_NUMBER: _builtins.int
+    ROLLOUT_FIELD_NUMBER: _builtins.int
     failure: _builtins.str
     """Why the latest freeze failed; empty unless it did."""
     withheld: _builtins.str
@@ -1687,6 +2018,10 @@ class WatchPipelineResponse(_message.Message):
     def qualities(self) -> _containers.RepeatedCompositeFieldContainer[_quality_pb2.QualityMeasured]:
         """How good answers were whose labels came later, by version, where that is measured; the newest figures of each."""
 
+    @_builtins.property
+    def rollout(self) -> Global___Rollout:
+        """The rollout of a version of the pipeline's that is under way; unset while there is none."""
+
     def __init__(
         self,
         *,
@@ -1701,10 +2036,11 @@ class WatchPipelineResponse(_message.Message):
         held: _abc.Iterable[Global___Held] | None = ...,
         decision: _evaluation_pb2.TrainingDecided | None = ...,
         qualities: _abc.Iterable[_quality_pb2.QualityMeasured] | None = ...,
+        rollout: Global___Rollout | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "decision", b"decision", "filling", b"filling", "release", b"release", "version", b"version"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "decision", b"decision", "filling", b"filling", "release", b"release", "rollout", b"rollout", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "decision", b"decision", "failure", b"failure", "filling", b"filling", "held", b"held", "qualities", b"qualities", "release", b"release", "runs", b"runs", "troubles", b"troubles", "version", b"version", "withheld", b"withheld"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "decision", b"decision", "failure", b"failure", "filling", b"filling", "held", b"held", "qualities", b"qualities", "release", b"release", "rollout", b"rollout", "runs", b"runs", "troubles", b"troubles", "version", b"version", "withheld", b"withheld"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

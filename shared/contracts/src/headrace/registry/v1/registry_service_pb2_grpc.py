@@ -106,6 +106,26 @@ class RegistryServiceStub:
                 request_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.RollbackModelRequest.SerializeToString,
                 response_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.RollbackModelResponse.FromString,
                 _registered_method=True)
+        self.MoveRollout = channel.unary_unary(
+                '/headrace.registry.v1.RegistryService/MoveRollout',
+                request_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.MoveRolloutRequest.SerializeToString,
+                response_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.MoveRolloutResponse.FromString,
+                _registered_method=True)
+        self.ListRollouts = channel.unary_unary(
+                '/headrace.registry.v1.RegistryService/ListRollouts',
+                request_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListRolloutsRequest.SerializeToString,
+                response_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListRolloutsResponse.FromString,
+                _registered_method=True)
+        self.TryCanary = channel.unary_unary(
+                '/headrace.registry.v1.RegistryService/TryCanary',
+                request_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.TryCanaryRequest.SerializeToString,
+                response_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.TryCanaryResponse.FromString,
+                _registered_method=True)
+        self.ListCanaries = channel.unary_unary(
+                '/headrace.registry.v1.RegistryService/ListCanaries',
+                request_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListCanariesRequest.SerializeToString,
+                response_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListCanariesResponse.FromString,
+                _registered_method=True)
         self.RecalibrateModel = channel.unary_unary(
                 '/headrace.registry.v1.RegistryService/RecalibrateModel',
                 request_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.RecalibrateModelRequest.SerializeToString,
@@ -267,6 +287,34 @@ class RegistryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def MoveRollout(self, request, context):
+        """Moves the candidate of a model's rollout on to its next step, or takes it back.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRollouts(self, request, context):
+        """Lists rollouts, those that are over first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TryCanary(self, request, context):
+        """Holds a version against another on rows of the past; no alias moves.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCanaries(self, request, context):
+        """Lists what came of such runs, in the order of their ends.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RecalibrateModel(self, request, context):
         """RecalibrateModel makes the variants of a model's champion again with rows of the newest dataset; nothing is trained.
         """
@@ -418,6 +466,26 @@ def add_RegistryServiceServicer_to_server(servicer, server):
                     servicer.RollbackModel,
                     request_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.RollbackModelRequest.FromString,
                     response_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.RollbackModelResponse.SerializeToString,
+            ),
+            'MoveRollout': grpc.unary_unary_rpc_method_handler(
+                    servicer.MoveRollout,
+                    request_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.MoveRolloutRequest.FromString,
+                    response_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.MoveRolloutResponse.SerializeToString,
+            ),
+            'ListRollouts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRollouts,
+                    request_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListRolloutsRequest.FromString,
+                    response_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListRolloutsResponse.SerializeToString,
+            ),
+            'TryCanary': grpc.unary_unary_rpc_method_handler(
+                    servicer.TryCanary,
+                    request_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.TryCanaryRequest.FromString,
+                    response_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.TryCanaryResponse.SerializeToString,
+            ),
+            'ListCanaries': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCanaries,
+                    request_deserializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListCanariesRequest.FromString,
+                    response_serializer=headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListCanariesResponse.SerializeToString,
             ),
             'RecalibrateModel': grpc.unary_unary_rpc_method_handler(
                     servicer.RecalibrateModel,
@@ -854,6 +922,114 @@ class RegistryService:
             '/headrace.registry.v1.RegistryService/RollbackModel',
             headrace_dot_registry_dot_v1_dot_registry__service__pb2.RollbackModelRequest.SerializeToString,
             headrace_dot_registry_dot_v1_dot_registry__service__pb2.RollbackModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MoveRollout(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.registry.v1.RegistryService/MoveRollout',
+            headrace_dot_registry_dot_v1_dot_registry__service__pb2.MoveRolloutRequest.SerializeToString,
+            headrace_dot_registry_dot_v1_dot_registry__service__pb2.MoveRolloutResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRollouts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.registry.v1.RegistryService/ListRollouts',
+            headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListRolloutsRequest.SerializeToString,
+            headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListRolloutsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TryCanary(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.registry.v1.RegistryService/TryCanary',
+            headrace_dot_registry_dot_v1_dot_registry__service__pb2.TryCanaryRequest.SerializeToString,
+            headrace_dot_registry_dot_v1_dot_registry__service__pb2.TryCanaryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCanaries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.registry.v1.RegistryService/ListCanaries',
+            headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListCanariesRequest.SerializeToString,
+            headrace_dot_registry_dot_v1_dot_registry__service__pb2.ListCanariesResponse.FromString,
             options,
             channel_credentials,
             insecure,

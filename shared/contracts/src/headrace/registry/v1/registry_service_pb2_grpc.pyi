@@ -66,6 +66,14 @@ class RegistryServiceStub:
     """Lists what versions scored on new rows while they were served, in the order in which that was known."""
     RollbackModel: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.RollbackModelRequest, _registry_service_pb2.RollbackModelResponse]
     """Moves a model's champion back to an earlier release. The graph is still at hand: nothing is trained or loaded anew."""
+    MoveRollout: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.MoveRolloutRequest, _registry_service_pb2.MoveRolloutResponse]
+    """Moves the candidate of a model's rollout on to its next step, or takes it back."""
+    ListRollouts: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.ListRolloutsRequest, _registry_service_pb2.ListRolloutsResponse]
+    """Lists rollouts, those that are over first."""
+    TryCanary: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.TryCanaryRequest, _registry_service_pb2.TryCanaryResponse]
+    """Holds a version against another on rows of the past; no alias moves."""
+    ListCanaries: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.ListCanariesRequest, _registry_service_pb2.ListCanariesResponse]
+    """Lists what came of such runs, in the order of their ends."""
     RecalibrateModel: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.RecalibrateModelRequest, _registry_service_pb2.RecalibrateModelResponse]
     """RecalibrateModel makes the variants of a model's champion again with rows of the newest dataset; nothing is trained."""
     GetLineage: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.GetLineageRequest, _registry_service_pb2.GetLineageResponse]
@@ -130,6 +138,14 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     """Lists what versions scored on new rows while they were served, in the order in which that was known."""
     RollbackModel: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.RollbackModelRequest, _registry_service_pb2.RollbackModelResponse]  # type: ignore[assignment]
     """Moves a model's champion back to an earlier release. The graph is still at hand: nothing is trained or loaded anew."""
+    MoveRollout: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.MoveRolloutRequest, _registry_service_pb2.MoveRolloutResponse]  # type: ignore[assignment]
+    """Moves the candidate of a model's rollout on to its next step, or takes it back."""
+    ListRollouts: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.ListRolloutsRequest, _registry_service_pb2.ListRolloutsResponse]  # type: ignore[assignment]
+    """Lists rollouts, those that are over first."""
+    TryCanary: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.TryCanaryRequest, _registry_service_pb2.TryCanaryResponse]  # type: ignore[assignment]
+    """Holds a version against another on rows of the past; no alias moves."""
+    ListCanaries: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.ListCanariesRequest, _registry_service_pb2.ListCanariesResponse]  # type: ignore[assignment]
+    """Lists what came of such runs, in the order of their ends."""
     RecalibrateModel: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.RecalibrateModelRequest, _registry_service_pb2.RecalibrateModelResponse]  # type: ignore[assignment]
     """RecalibrateModel makes the variants of a model's champion again with rows of the newest dataset; nothing is trained."""
     GetLineage: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.GetLineageRequest, _registry_service_pb2.GetLineageResponse]  # type: ignore[assignment]
@@ -275,6 +291,38 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_registry_service_pb2.RollbackModelResponse, _abc.Awaitable[_registry_service_pb2.RollbackModelResponse]]:
         """Moves a model's champion back to an earlier release. The graph is still at hand: nothing is trained or loaded anew."""
+
+    @_abc_1.abstractmethod
+    def MoveRollout(
+        self,
+        request: _registry_service_pb2.MoveRolloutRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_service_pb2.MoveRolloutResponse, _abc.Awaitable[_registry_service_pb2.MoveRolloutResponse]]:
+        """Moves the candidate of a model's rollout on to its next step, or takes it back."""
+
+    @_abc_1.abstractmethod
+    def ListRollouts(
+        self,
+        request: _registry_service_pb2.ListRolloutsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_service_pb2.ListRolloutsResponse, _abc.Awaitable[_registry_service_pb2.ListRolloutsResponse]]:
+        """Lists rollouts, those that are over first."""
+
+    @_abc_1.abstractmethod
+    def TryCanary(
+        self,
+        request: _registry_service_pb2.TryCanaryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_service_pb2.TryCanaryResponse, _abc.Awaitable[_registry_service_pb2.TryCanaryResponse]]:
+        """Holds a version against another on rows of the past; no alias moves."""
+
+    @_abc_1.abstractmethod
+    def ListCanaries(
+        self,
+        request: _registry_service_pb2.ListCanariesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_service_pb2.ListCanariesResponse, _abc.Awaitable[_registry_service_pb2.ListCanariesResponse]]:
+        """Lists what came of such runs, in the order of their ends."""
 
     @_abc_1.abstractmethod
     def RecalibrateModel(

@@ -1,0 +1,174 @@
+"""What is decided of candidates: when one begins its rollout, begins the next step, and is champion or goes.
+
+A candidate is a release under an alias of its own. Its epoch grows with each step, so that what replicas count of one
+step is never taken for another's.
+"""
+
+from dataclasses import replace
+from datetime import datetime
+
+from headrace_data.spec import Rollout as Plan
+
+from headrace_model_registry.core import rollout, specs
+from headrace_model_registry.core.catalogue import Catalogue
+from headrace_model_registry.core.facts import (
+    CANDIDATE,
+    CHAMPION,
+    Decision,
+    ModelRefused,
+    ModelReleased,
+    ModelWithdrawn,
+    RolloutAdvanced,
+    RolloutCounts,
+    RolloutEnded,
+    RolloutOutcome,
+    RolloutStage,
+)
+from headrace_model_registry.core.queries import ProgressBoard
+from headrace_model_registry.core.records import Version
+from headrace_model_registry.core.rollout import Advances, Ends, Rollout, RolloutRecord, Waits
+from headrace_model_registry.core.wishes import RolloutLook, RolloutOrder
+
+BY_HAND = "asked for by hand"
+"""Why a candidate began a step that somebody asked for."""
+ROLLED_BACK = "the champion was rolled back"
+"""Why a candidate went when a rollback was asked for."""
+
+
+def begun(released: ModelReleased, plan: Plan | None, spec_digest: str, catalogue: Catalogue) -> list[Decision]:
+    """Return the release of a version as its pipeline has it rolled out: at once without a plan."""
+    if plan is None:
+        return [released]
+    reason = "it passed its gates, and is not worse than the champion"
+    first = _advanced(released, plan, 0, reason, spec_digest, catalogue)
+    return [*overtaken(released, catalogue), first, _release(released, first)]
+
+
+def look(wish: RolloutLook, catalogue: Catalogue) -> list[Decision] | str:
+    """Return what follows from what was counted of a candidate, or why nothing does."""
+    record = catalogue.rollouts.get(wish.model)
+    if record is None or record.advanced.epoch != wish.epoch:
+        return f"the candidate of model {wish.model} has begun another step, or gone"
+    verdict = rollout.judged(record, plan_of(record, catalogue), wish.observed, wish.moment)
+    if isinstance(verdict, Waits):
+        return verdict.reason
+    counts = wish.observed.counts
+    if isinstance(verdict, Ends):
+        return _gone(record, verdict, counts)
+    return _next(record, verdict, counts, catalogue)
+
+
+def order(wish: RolloutOrder, catalogue: Catalogue) -> list[Decision] | str:
+    """Return what follows from a caller's wish for a candidate, or why nothing does."""
+    record = catalogue.rollouts.get(wish.model)
+    if record is None:
+        return f"model {wish.model} has no candidate that is rolled out"
+    if wish.advance:
+        return _next(record, Advances(BY_HAND), None, catalogue)
+    return _gone(record, Ends(BY_HAND, RolloutOutcome.ABORTED), None)
+
+
+def overtaken(released: ModelReleased, catalogue: Catalogue) -> list[Decision]:
+    """Return the end of a rollout beside which another version is released."""
+    record = catalogue.rollouts.get(released.model)
+    if record is None or record.advanced.version_id == released.version_id:
+        return []
+    champion = catalogue.aliases.get((released.model, CHAMPION))
+    if champion is not None and champion.released.version_id == released.version_id:
+        return []  # it goes on serving, such as in other variants
+    return _gone(record, Ends(f"version {released.ordinal} was released", RolloutOutcome.SUPERSEDED), None)
+
+
+def unwanted(champion: Version, catalogue: Catalogue) -> list[Decision]:
+    """Return the end of a rollout whose spec was taken back, so that the champion is what is wanted again."""
+    record = catalogue.rollouts.get(champion.trained.model)
+    if record is None or record.pipeline != champion.trained.pipeline:
+        return []
+    told = f"the champion, version {champion.ordinal}, is of the spec in force and the newest dataset again"
+    return _gone(record, Ends(told, RolloutOutcome.SUPERSEDED), None)
+
+
+def taken_back(model: str, catalogue: Catalogue) -> list[Decision]:
+    """Return the end of a model's rollout, if there is one, because its champion is rolled back."""
+    record = catalogue.rollouts.get(model)
+    return [] if record is None else _gone(record, Ends(ROLLED_BACK, RolloutOutcome.ABORTED), None)
+
+
+def listed(catalogue: Catalogue, board: ProgressBoard, moment: datetime, model: str = "") -> list[Rollout]:
+    """Return the rollouts of a model, or of all, as they stand at a moment (aware): those that are over first."""
+    ended = [each for each in catalogue.ended_rollouts if model in ("", each.record.advanced.model)]
+    going = [each for name, each in catalogue.rollouts.items() if model in ("", name)]
+    found = [rollout.shown_ended(each, plan_of(each.record, catalogue)) for each in ended]
+    for each in going:
+        observed = board.observed(each.advanced.model, each.advanced.epoch)
+        found.append(rollout.shown(each, plan_of(each, catalogue), observed, moment))
+    return found
+
+
+def plan_of(record: RolloutRecord, catalogue: Catalogue) -> Plan:
+    """Return the steps of a rollout: those of the spec that it began with, whatever was applied since."""
+    spec = catalogue.specs[record.advanced.pipeline, record.advanced.spec_digest]
+    plan = specs.rollout(spec)
+    if plan is None:
+        raise AssertionError(f"spec {spec.digest} rolls nothing out")
+    return plan
+
+
+def _next(
+    record: RolloutRecord, verdict: Advances, counts: RolloutCounts | None, catalogue: Catalogue
+) -> list[Decision]:
+    """Return what begins the next step of a rollout, or makes the candidate the champion after the last one."""
+    before, plan = record.advanced, plan_of(record, catalogue)
+    candidate = catalogue.aliases[before.model, CANDIDATE].released
+    step = before.step + 1
+    if step < len(plan.steps):
+        advanced = _advanced(candidate, plan, step, verdict.reason, before.spec_digest, catalogue)
+        return [replace(advanced, counts=counts), _release(candidate, advanced)]
+    champion = replace(
+        candidate,
+        alias=CHAMPION,
+        epoch=catalogue.epoch(before.model, CHAMPION) + 1,
+        stage=RolloutStage.UNSPECIFIED,
+        share=0,
+    )
+    # The champion is told of before the candidate goes: a replica has its graph in memory until then.
+    return [_ended(record, RolloutOutcome.PROMOTED, verdict.reason, counts), champion, _withdrawn(before)]
+
+
+def _gone(record: RolloutRecord, verdict: Ends, counts: RolloutCounts | None) -> list[Decision]:
+    """Return what ends a rollout without a new champion."""
+    advanced = record.advanced
+    reason = f"rollout, {verdict.outcome.name.lower().replace('_', ' ')}: {verdict.reason}"
+    refused = ModelRefused(advanced.model, advanced.version_id, advanced.pipeline, reason)
+    return [_ended(record, verdict.outcome, verdict.reason, counts), _withdrawn(advanced), refused]
+
+
+def _ended(record: RolloutRecord, outcome: RolloutOutcome, reason: str, counts: RolloutCounts | None) -> RolloutEnded:
+    of = record.advanced
+    return RolloutEnded(of.pipeline, of.model, of.version_id, of.ordinal, outcome, reason, counts)
+
+
+def _withdrawn(advanced: RolloutAdvanced) -> ModelWithdrawn:
+    return ModelWithdrawn(advanced.model, CANDIDATE, advanced.epoch, advanced.pipeline)
+
+
+def _advanced(
+    released: ModelReleased, plan: Plan, step: int, reason: str, spec_digest: str, catalogue: Catalogue
+) -> RolloutAdvanced:
+    share = plan.steps[step].share
+    return RolloutAdvanced(
+        pipeline=released.pipeline,
+        model=released.model,
+        version_id=released.version_id,
+        ordinal=released.ordinal,
+        spec_digest=spec_digest,
+        step=step,
+        epoch=catalogue.epoch(released.model, CANDIDATE) + 1,
+        stage=RolloutStage.CANARY if share else RolloutStage.SHADOW,
+        share=share,
+        reason=reason,
+    )
+
+
+def _release(released: ModelReleased, advanced: RolloutAdvanced) -> ModelReleased:
+    return replace(released, alias=CANDIDATE, epoch=advanced.epoch, stage=advanced.stage, share=advanced.share)
