@@ -26,7 +26,7 @@ from headrace_data.batches import LAST_US, TIME, TIME_TYPE, arrow_schema
 from headrace_data.columns import Column, Piece
 from headrace_data.decoders import decoder_of
 from headrace_data.event_time import FUTURE, TimeColumn
-from headrace_data.formats import Schemas
+from headrace_data.formats import FILES, Schemas
 from headrace_data.formats.framing import with_header
 from headrace_data.private import Keys, PrivateFields, no_keys
 from headrace_data.rejections import Rejection
@@ -88,6 +88,7 @@ class RecordChecker:
             self._columns.append(TimeColumn())
         self._schema = arrow_schema(stream.fields)
         self._is_json = stream.format_kind in ("json", "json-schema")
+        self._is_file = stream.format_kind in FILES
         self._names_schemas = stream.registry is not None
         self._has_lists = any(field.shape for field in stream.fields)
         self._projection = Projection(stream) if stream.select is not None else None
@@ -192,13 +193,14 @@ class RecordChecker:
                     gathered.add(records, positions, messages)
                     continue
                 # A look through the bytes pays when it spares one at each of many elements.
-                booleans = not (self._has_lists and self._is_json) or _has_booleans(chunk)
+                booleans = not self._is_file and (not (self._has_lists and self._is_json) or _has_booleans(chunk))
                 yield [[record.get(name) for record in records] for name in self._names], positions, booleans
             if gathered is not None:
                 made = gathered.computed()
                 rejected += [Rejection(each.position, SELECT, each.name, each.reason) for each in made.faults]
                 unread.update(made.unread)
-                yield [made.columns[name] for name in self._names], made.positions, True
+                # What a SELECT computes of a file has the type of its field.
+                yield [made.columns[name] for name in self._names], made.positions, not self._is_file
 
     def _without_future(
         self, batch: pa.RecordBatch, positions: npt.NDArray[np.intp], now_s: float, rejected: list[Rejection]

@@ -11,7 +11,7 @@ import typer
 from headrace_client.addresses import find_addresses
 from headrace_client.cli.files import STANDARD_INPUT
 from headrace_client.cli.output import JsonOption, plain, print_json, print_parts, table
-from headrace_client.cli.rows import InputsOption, RowsFile, as_inputs, read_rows, shortened, tell_unknown
+from headrace_client.cli.rows import InputsOption, RowsFile, read_inputs, shortened, tell_unknown
 from headrace_client.errors import RowsInvalid
 from headrace_client.explanation import Explanation, explain_rows
 from headrace_client.inference import InferenceClient
@@ -38,8 +38,8 @@ def explain(
 
     Each value is taken away alone. What values add together only is told at the end.
     """
-    rows = as_inputs(model, read_rows(file), are_inputs=inputs)
-    references = as_inputs(model, read_rows(reference), are_inputs=inputs) if reference else []
+    rows = read_inputs(model, file, are_inputs=inputs)
+    references = read_inputs(model, reference, are_inputs=inputs) if reference else []
     with InferenceClient(find_addresses().inference) as client:
         tell_unknown(model, unknown_fields(rows, client.inputs(model)))
         try:

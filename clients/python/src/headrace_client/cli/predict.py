@@ -13,7 +13,7 @@ from headrace_data.tasks.multilabel import LABELS, PLACE_PROBABILITIES
 from headrace_client.addresses import find_addresses
 from headrace_client.cli.files import STANDARD_INPUT
 from headrace_client.cli.output import JsonOption, note, plain, print_json, print_parts, table
-from headrace_client.cli.rows import InputsOption, RowsFile, as_inputs, read_rows, shortened, tell_unknown
+from headrace_client.cli.rows import InputsOption, RowsFile, read_inputs, shortened, tell_unknown
 from headrace_client.errors import RowsInvalid
 from headrace_client.inference import InferenceClient
 from headrace_client.prediction import Prediction, predict_rows, unknown_fields
@@ -34,7 +34,7 @@ def predict(
     Where the model's pipeline has a SELECT, rows are records as producers send them, and it makes the inputs of them.
     Other fields are left out, and named on standard error.
     """
-    rows = as_inputs(model, read_rows(file), are_inputs=inputs)
+    rows = read_inputs(model, file, are_inputs=inputs)
     with InferenceClient(find_addresses().inference) as client:
         started = time.perf_counter()
         tensors = client.inputs(model)

@@ -14,7 +14,7 @@ from headrace_client.cli.files import read_file
 from headrace_client.cli.output import note
 from headrace_client.errors import InputInvalid, NotReady, RowProblem, RowsInvalid, TimedOut, Unreachable
 from headrace_client.registry import RegistryClient
-from headrace_client.selecting import selected_rows, selecting_stream
+from headrace_client.selecting import FILES, file_record, selected_rows, selecting_stream, stream_of_files
 
 PROBLEMS_SHOWN = 20
 FIELDS_SHOWN = 12
@@ -27,14 +27,10 @@ RowsFile = Annotated[
     str,
     typer.Argument(
         metavar="FILE",
-        help="JSON rows: an object on each line, or one array of objects; standard input when left out.",
+        help="JSON rows: an object on each line, or one array of objects; standard input when left out. Of a pipeline "
+        "of pictures or sounds it may be one of these.",
     ),
 ]
-
-
-def read_rows(file: str) -> Rows:
-    """Return the rows of a file. Raises InputInvalid."""
-    return parse_rows(_read(file))
 
 
 InputsOption = Annotated[
@@ -44,6 +40,20 @@ InputsOption = Annotated[
         help="The rows hold the model's inputs, and not records of its pipeline: stream.select is left out.",
     ),
 ]
+
+
+def read_inputs(model: str, file: str, *, are_inputs: bool = False) -> Rows:
+    """Return what a file has for a model: its JSON rows, or the one row that a picture or a sound is.
+
+    Raises InputInvalid, and as the registry's client does.
+    """
+    data = read_file(file)
+    if data.startswith(FILES):
+        with RegistryClient(find_addresses().registry, timeout_s=_REGISTRY_S) as registry:
+            rows = [file_record(stream_of_files(registry, model), data)]
+    else:
+        rows = parse_rows(_text(file, data))
+    return as_inputs(model, rows, are_inputs=are_inputs)
 
 
 def as_inputs(model: str, rows: Rows, *, are_inputs: bool = False) -> Rows:
@@ -124,9 +134,9 @@ def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no JSON number")
 
 
-def _read(file: str) -> str:
+def _text(file: str, data: bytes) -> str:
     try:
-        return read_file(file).decode()
+        return data.decode()
     except UnicodeDecodeError as error:
         raise InputInvalid(f"{file} is not UTF-8 text: {error.reason} at byte {error.start}") from error
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from concurrent.futures import Executor
 
 from headrace.ingestion.v1 import ingestion_service_pb2 as pb
-from headrace_data.errors import SelectTooSlow
+from headrace_data.errors import FilesTooSlow, SelectTooSlow
 from headrace_runtime.errors import FailedPrecondition, Unavailable
 from headrace_runtime.kafka import Fenced
 from headrace_runtime.topics import PUSH_ACCEPTED
@@ -72,3 +72,5 @@ def _checked(request: pb.PushRequest, entrance: Entrance) -> Taken:
         return entrance.intake.take(to_check(request.batch_id, request.records), numbered=True)
     except SelectTooSlow as error:
         raise FailedPrecondition(f"{error}; send fewer records at a time, or mend the SELECT") from error
+    except FilesTooSlow as error:
+        raise FailedPrecondition(f"{error}; send fewer records at a time") from error

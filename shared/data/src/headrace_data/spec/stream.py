@@ -84,8 +84,9 @@ class Stream(Section):
     format: Format = pydantic.Field(
         default="json",
         description="How a record is encoded. json: one object. json-schema: the same, behind the five bytes of a "
-        "schema registry's serialisers. csv: one row, without a header. text: one text, `value`. More is told of these "
-        "as {kind: csv, delimiter: ;}; avro and protobuf need a schema or a registry of schemas.",
+        "schema registry's serialisers. csv: one row, without a header. text: one text, `value`. image: a PNG or JPEG. "
+        "More is told of these as {kind: csv, delimiter: ;}; sound needs a rate, avro and protobuf a schema or a "
+        "registry of schemas.",
     )
     envelope: Envelope | None = pydantic.Field(
         default=None,
