@@ -6,6 +6,8 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
 from headrace_client.errors import InputInvalid, RowProblem, RowsInvalid
 from headrace_client.registry import RegistryClient
 
@@ -40,7 +42,9 @@ def stream_of_files(registry: RegistryClient, model: str) -> Stream:
 def file_record(stream: Stream, data: bytes) -> dict[str, Any]:
     """Return the record that a picture or a sound is in a stream of these. Raises InputInvalid."""
     from headrace_data.decoders import decoder_of
+    from headrace_data.formats.file_fields import FILES as FIELDS
     from headrace_data.rejections import Rejection
+    from headrace_data.select.needs import whole_fields
 
     rejected: list[Rejection] = []
     try:
@@ -49,7 +53,9 @@ def file_record(stream: Stream, data: bytes) -> dict[str, Any]:
         raise InputInvalid(str(error)) from error
     if rejected:
         raise InputInvalid(rejected[0].reason)
-    return records[0]
+    key = FIELDS[stream.format_kind].key
+    # Calls have tensors of their shape, where producers may send flat lists.
+    return {**records[0], key: np.reshape(records[0][key], whole_fields(stream)[key].shape).tolist()}
 
 
 def _stream(registry: RegistryClient, model: str, is_wanted: Callable[[dict[str, Any]], bool]) -> Stream | None:
