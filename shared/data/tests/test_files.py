@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from headrace_data.errors import FilesTooSlow
+from headrace_data.files import Rows
 from headrace_data.formats import FORMATS, Decoder, Names
 from headrace_data.formats.files import MOST_STOPPED, Reader, require_library
 from headrace_data.records import RecordChecker
@@ -245,3 +246,23 @@ def test_large_files_go_and_come() -> None:
 def test_a_library_that_is_not_there_is_named() -> None:
     with pytest.raises(ImportError, match=r"expected Nothing to read none: install headrace-data\[media\]"):
         require_library("headrace_nothing", "Nothing", "none")
+
+
+def test_few_bytes_that_are_many_pixels_are_taken_few_at_a_time() -> None:
+    small, large = (load_pipeline(document("image", shape, "uint8")).stream for shape in ("[28, 28]", "[1024, 1024]"))
+    assert [RecordChecker(stream).most_rows for stream in (small, large)] == [2**24 // 786, 15]
+    plain = png(1024, 1024, bytes(2**20))
+    assert len(plain) < 2_000
+    checked = RecordChecker(large).check([plain] * 2, [0] * 2, range(2), messages=[Sent("1"), Sent("2")])
+    assert (checked.batch.column("label").to_pylist(), checked.rejected) == ([1, 2], [])
+
+
+def test_rows_are_cut_in_order() -> None:
+    messages = [Sent(str(at)) for at in range(5)]
+    rows = Rows(range(7, 12), [b"a", b"b", None, b"d", b"e"], None, {2: "none", 4: "wrong"}, messages)
+    assert [(list(some.numbers), list(some.values), some.faults, some.messages) for some in rows.cut(2)] == [
+        ([7, 8], [b"a", b"b"], {}, messages[:2]),
+        ([9, 10], [None, b"d"], {0: "none"}, messages[2:4]),
+        ([11], [b"e"], {0: "wrong"}, messages[4:]),
+    ]
+    assert list(rows.cut(5)) == [rows]

@@ -90,7 +90,7 @@ def _pipeline_parts(settings: Settings, entrances: dict[str, Entrance], applied:
             group=name,
             topics=[pipeline.stream.topic],
             instance=settings.instance,
-            max_records=settings.poll_records,
+            max_records=min(settings.poll_records, intake.most_records),
             partitions=applied.partitions,
         )
         intake.topic_id = partial(consumer.topic_id, pipeline.stream.topic)

@@ -159,7 +159,7 @@ class Backfill:
         """Take in the rows of a source. Raises FileInvalid, and whatever `pieces` raises."""
         writer, start, rejected = SegmentWriter(self._pipeline, self._store), source.start, Counter[str]()
         end = start
-        for rows in pieces:
+        for rows in (some for piece in pieces for some in piece.cut(self._checker.most_rows)):
             self._beat()
             if not len(rows.numbers):
                 continue

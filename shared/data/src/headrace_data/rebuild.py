@@ -147,7 +147,8 @@ class Rebuild:
         """
         for source in manifest.provenance.sources:
             seen = self._seen(place, source.partition)
-            for rows in log.rows(source.partition, source.start, source.end):
+            pieces = log.rows(source.partition, source.start, source.end)
+            for rows in (some for piece in pieces for some in piece.cut(self._checker.most_rows)):
                 self._beat()
                 numbers = np.asarray(rows.numbers, np.int64)
                 partitions = np.full(len(numbers), source.partition)

@@ -11,6 +11,7 @@ pipeline says whether they count.
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from headrace_data.columns import Column, Piece
 from headrace_data.decoders import decoder_of
 from headrace_data.event_time import FUTURE, TimeColumn
 from headrace_data.formats import FILES, Schemas
+from headrace_data.formats.file_fields import rows_decoded, rows_together
 from headrace_data.formats.framing import with_header
 from headrace_data.private import Keys, PrivateFields, no_keys
 from headrace_data.rejections import Rejection
@@ -89,6 +91,8 @@ class RecordChecker:
         self._schema = arrow_schema(stream.fields)
         self._is_json = stream.format_kind in ("json", "json-schema")
         self._is_file = stream.format_kind in FILES
+        self.most_rows = rows_together(stream) if self._is_file else sys.maxsize
+        """How many records are checked at a time: rows of files may be large, however small these are."""
         self._names_schemas = stream.registry is not None
         self._has_lists = any(field.shape for field in stream.fields)
         self._projection = Projection(stream) if stream.select is not None else None
@@ -180,7 +184,9 @@ class RecordChecker:
     ) -> Iterator[tuple[list[list[Any]], Sequence[int], bool]]:
         """Yield what records have for each field, where they stand, and whether a boolean may be among it."""
         size = _SMALL_CHUNK if self._has_lists else _LARGE_CHUNK
-        at_once = size if self._projection is None else rows_at_once(values)
+        if self._is_file:
+            size = min(size, rows_decoded(self._stream))
+        at_once = size if self._projection is None or self._is_file else rows_at_once(values)
         patience = patience or Patience()
         for first in range(0, len(values), at_once):
             gathered = None if self._projection is None else self._projection.gather(patience)

@@ -124,6 +124,11 @@ class Intake:
         self._checker.require_key()
 
     @property
+    def most_records(self) -> int:
+        """How many records are taken at a time."""
+        return self._checker.most_rows
+
+    @property
     def withholds(self) -> bool:
         """Whether a dead letter holds no more of a record than `letter` returns."""
         return self._checker.withholds

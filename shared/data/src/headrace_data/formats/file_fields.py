@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Final
 
 from headrace_data.errors import SelectInvalid
@@ -32,6 +33,19 @@ FILES: Final[Mapping[str, Taken]] = {
     "sound": Taken(SAMPLES, sound_form, _FLOATS),
 }
 """By the kinds of formats whose values are files."""
+
+_MOST_ELEMENTS: Final = 2**24
+_MOST_DECODED: Final = 2**21
+
+
+def rows_together(schema: Schema) -> int:
+    """Return how many rows of files are held at a time: a few bytes may be millions of pixels."""
+    return max(1, _MOST_ELEMENTS // sum(prod(field.shape) for field in schema.fields))
+
+
+def rows_decoded(schema: Schema) -> int:
+    """Return how many files are decoded at a time: until they are columns, an element takes eight bytes and more."""
+    return max(1, _MOST_DECODED // sum(prod(field.shape) for field in schema.fields))
 
 
 def file_problem(kind: str, schema: Schema) -> str:
