@@ -22,8 +22,11 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "shared" / "data" / "tests"))
 
 from format_samples import mutated, png  # type: ignore[import-not-found]
 
+pytestmark = pytest.mark.timeout(900)
+
 FILES = 100_000
 CHUNK = 500
+STEPS = struct.pack("<1800i", *itertools.accumulate(random.Random(1).choices(range(-(2**20), 2**20), k=1800)))
 
 
 def pictures() -> Decoder:
@@ -70,8 +73,7 @@ def sound_of(kind: str, subtype: str, chance: random.Random) -> bytes:
     data = io.BytesIO()
     with soundfile.SoundFile(data, "w", 8000, chance.randint(1, 2), subtype, format=kind) as file:
         # Steps and not noise: what can be told from what came before is coded so.
-        steps = itertools.accumulate(chance.randrange(-(2**20), 2**20) for _ in range(600))
-        file.buffer_write(struct.pack("<600i", *steps), "int32")
+        file.buffer_write(STEPS[: 2400 + chance.randrange(600) * 8], "int32")
     return data.getvalue()
 
 
@@ -103,7 +105,7 @@ def test_mutated_files(kind: str) -> None:
         assert (records[0], records[-1]) == (expected, expected)
         assert sorted([*positions, *(each.position for each in rejected)]) == list(range(CHUNK + 2))
         assert all(each.reason.startswith("expected ") and ", got " in each.reason for each in rejected)
-        deaths += [each.reason for each in rejected if "process" in each.reason]
+        deaths += [each.reason for each in rejected if "the process" in each.reason]
         rows += len(records) - 2
     print(f"\n{kind}: {rows} rows, {FILES - rows} rejected, {time.perf_counter() - begun_s:.0f} s, deaths: {deaths}")
     assert 0 < rows < FILES

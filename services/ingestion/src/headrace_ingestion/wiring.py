@@ -14,6 +14,7 @@ from headrace_runtime.kafka import GroupConsumer, TransactionalProducer
 from headrace_runtime.kafka.gaps import Gap
 from headrace_runtime.kafka.troubles import Troubles
 from headrace_runtime.key_files import KEYS_SETTING, KeyFolder
+from headrace_runtime.object_store import ObjectStore
 from headrace_runtime.process.service import Component, Service, settle
 from headrace_runtime.record_topics import group_of
 from headrace_runtime.records import Outgoing
@@ -111,6 +112,9 @@ def _intake(settings: Settings, applied: PipelineApplied) -> Intake:
     pipeline = parse_canonical(applied.spec.json).incarnated(applied.incarnation)
     keys = KeyFolder(settings.personal_keys_dir, KEYS_SETTING).key
     schemas = schemas_of(pipeline.stream, settings.registry_access)
-    intake = Intake(pipeline, settings.batch_bytes, settings.max_record_bytes, keys=keys, schemas=schemas)
+    payloads = ObjectStore(settings.store_url) if pipeline.stream.references else None
+    sizes = settings.batch_bytes, settings.max_record_bytes
+    intake = Intake(pipeline, *sizes, keys=keys, schemas=schemas, payloads=payloads)
     intake.keys_dir = settings.personal_keys_dir
+    intake.store_url = settings.store_url
     return intake

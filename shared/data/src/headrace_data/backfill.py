@@ -29,6 +29,7 @@ from headrace_data.parts import BlobStore
 from headrace_data.personal import RULE as PERSONAL
 from headrace_data.private import Keys, no_keys
 from headrace_data.records import RecordChecker, Rejection
+from headrace_data.references import Payloads
 from headrace_data.seen_keys import SeenKeys, TimedKeys
 from headrace_data.segments import SegmentWriter
 from headrace_data.select.needs import select_with
@@ -87,11 +88,12 @@ class Backfill:
         beat: Callable[[], None] = lambda: None,
         keys: Keys = no_keys,
         schemas: Schemas | None = None,
+        payloads: Payloads | None = None,
     ) -> None:
         """`stream` is what rows are checked by: the pipeline's, which may name another field for the event time.
 
         `now_s` is the time (seconds since 1970) that no row may be far ahead of; `beat` is called while it works.
-        `keys` has the key of personal fields, `schemas` are those that its records name, where they do.
+        `keys` has the key of personal fields, `schemas` are those that records name, `payloads` has what they refer to.
         """
         self.history = history
         self.fresh: dict[str, Sketch] = {}
@@ -104,12 +106,10 @@ class Backfill:
         self.refused: list[Refused] = []
         """The first rows that broke a rule."""
         self._pipeline = pipeline
-        self._store = store
-        self._now_s = now_s
-        self._beat = beat
+        self._store, self._now_s, self._beat = store, now_s, beat
         self._has_names = stream.format_kind == "json" and stream.select is None and stream.envelope is None
         """Whether records have the values of fields under the names of these."""
-        self._checker = RecordChecker(stream, keys, schemas)
+        self._checker = RecordChecker(stream, keys, schemas, payloads)
         self._seen = SeenKeys(pipeline.prepare.clean.remembered or 1)
         self._timed = _timed_keys(pipeline)
         self._refused_bytes = 0

@@ -27,6 +27,7 @@ from headrace_data.manifest import SegmentManifest
 from headrace_data.parts import BlobStore, read_part
 from headrace_data.private import Keys, no_keys
 from headrace_data.records import RecordChecker
+from headrace_data.references import Payloads
 from headrace_data.seen_keys import SeenKeys
 from headrace_data.segments import SegmentWriter
 from headrace_data.sketches import Sketch
@@ -71,10 +72,12 @@ class Rebuild:
         beat: Callable[[], None],
         keys: Keys = no_keys,
         schemas: Schemas | None = None,
+        payloads: Payloads | None = None,
     ) -> None:
         """`now_s` is the time (seconds since 1970) that no row may be far ahead of; `beat` is called while it works.
 
-        `keys` has the key of personal fields, `schemas` are those that the stream's records name.
+        `keys` has the key of personal fields, `schemas` are those that the stream's records name, `payloads` has
+        what they refer to.
         """
         self.history = history
         self.fresh: dict[str, Sketch] = {}
@@ -91,7 +94,7 @@ class Rebuild:
         self._store = store
         self._now_s = now_s
         self._beat = beat
-        self._checker = RecordChecker(pipeline.stream, keys, schemas)
+        self._checker = RecordChecker(pipeline.stream, keys, schemas, payloads)
 
     def take(self, log: Log, since_us: int | None, until_us: int | None) -> None:
         """Make the segments again that hold a row of a time in between, oldest first.

@@ -69,9 +69,7 @@ class PushDesk:
 
 def _checked(request: pb.PushRequest, entrance: Entrance) -> Taken:
     if (sent := len(request.records)) > (most := entrance.intake.most_records):
-        raise FailedPrecondition(
-            f"records: expected at most {most} pictures or sounds of this size at a time, got {sent}"
-        )
+        raise FailedPrecondition(f"records: expected at most {most} of these at a time, got {sent}")
     try:
         return entrance.intake.take(to_check(request.batch_id, request.records), numbered=True)
     except SelectTooSlow as error:

@@ -123,7 +123,7 @@ class Backfills:
             # Rows of files are made into JSON, whatever the producers write.
             stream = stream.in_json
         schemas = schemas_of(stream, self._registries)
-        done = Backfill(self._pipeline, self._store, history, stream, asked_s, beat, self._keys, schemas)
+        done = Backfill(self._pipeline, self._store, history, stream, asked_s, beat, self._keys, schemas, self._store)
         if wanted.HasField("topic"):
             self._take_topic(wanted.topic, asked_s, done)
         else:
@@ -140,7 +140,7 @@ class Backfills:
         # Ranges are those of the segments, whenever their records were written.
         topic_id, bounds = self._topics.of(topic, None, _FOREVER_MS)
         schemas = schemas_of(self._pipeline.stream, self._registries)
-        done = Rebuild(self._pipeline, self._store, history, asked_s, beat, self._keys, schemas)
+        done = Rebuild(self._pipeline, self._store, history, asked_s, beat, self._keys, schemas, self._store)
         done.take(Log(topic_id, bounds, partial(self._rows, topic)), start_us, end_us)
         done.require_rows()
         return done

@@ -15,6 +15,7 @@ from headrace_data.spec.scalars import (
     Duration,
     ElementType,
     FieldName,
+    FolderName,
     PlaceName,
     PositiveInt,
     Range,
@@ -127,6 +128,14 @@ class Stream(Section):
         "by itself keeps its value as it is; in an expression it is a text. $key, $headers['name'] and $timestamp are "
         "of the message. Default: each field is the key of its name.",
     )
+    references: Annotated[tuple[FolderName, ...], pydantic.Field(min_length=1, max_length=16)] | None = pydantic.Field(
+        default=None,
+        exclude_if=lambda value: value is None,  # as for time
+        description="Folders below `payloads/` of the object store, such as `scans/2026`, in which the values of "
+        "records may lie: a message without a value then says where in the header `headrace-ref`, and in "
+        "`headrace-ref-digest` what the SHA-256 of these bytes is, up to 32 MiB. Left out: values come in messages "
+        "alone.",
+    )
     fields: Annotated[tuple[Field, ...], pydantic.Field(min_length=1, max_length=1024)] = pydantic.Field(
         alias="schema", description="The fields of a record. A record may hold others; they are ignored."
     )
@@ -149,7 +158,7 @@ class Stream(Section):
     @property
     def in_json(self) -> Stream:
         """The same stream whose records are in JSON: rows of files come so."""
-        return self.model_copy(update={"format": "json", "envelope": None})
+        return self.model_copy(update={"format": "json", "envelope": None, "references": None})
 
     @property
     def of_rows(self) -> Stream:
