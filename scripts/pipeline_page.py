@@ -11,7 +11,16 @@ from typing import Any, get_args
 
 import pydantic
 from headrace_data.spec import Pipeline, load_pipeline
-from headrace_data.spec.scalars import DIGEST, DNS_LABEL, DURATION, FIELD_NAME, FUNCTION_NAME, SIZE, TOPIC_NAME
+from headrace_data.spec.scalars import (
+    DIGEST,
+    DNS_LABEL,
+    DURATION,
+    FIELD_NAME,
+    FOLDER_NAME,
+    FUNCTION_NAME,
+    SIZE,
+    TOPIC_NAME,
+)
 from headrace_data.spec.section import Section
 from headrace_data.spec.transfer import VERSION_NAME
 from headrace_data.spec.urls import URL
@@ -52,6 +61,7 @@ _PATTERNS = {
     FIELD_NAME.pattern: "field name",
     DURATION.pattern: "duration",
     DIGEST.pattern: "digest",
+    FOLDER_NAME.pattern: "folder",
     FUNCTION_NAME.pattern: "package.module:function",
     SIZE.pattern: "size",
     TOPIC_NAME.pattern: "topic name",

@@ -28,10 +28,8 @@ from headrace_data.spec import load_pipeline
 sys.path.insert(0, str(Path(__file__).parents[2] / "shared" / "data" / "tests"))
 
 from format_samples import (  # type: ignore[import-not-found]
-    DOCUMENT,
     RICH_AVRO,
     RICH_PROTO,
-    ROWS,
     SAMPLES,
     mutated,
 )
@@ -43,8 +41,8 @@ CHUNK = 1_000
 @pytest.mark.parametrize("kind", SAMPLES)
 def test_mutated_messages(kind: str) -> None:
     sample, chance = SAMPLES[kind], random.Random(20261130)
-    checker = RecordChecker(load_pipeline(DOCUMENT.format(format=sample.format)).stream, schemas=sample.schemas)
-    good = [sample.write(row) for row in ROWS]
+    checker = RecordChecker(load_pipeline(sample.document.format(format=sample.format)).stream, schemas=sample.schemas)
+    good = [sample.write(row) for row in sample.rows]
     rejected = accepted = 0
     started_s = time.perf_counter()
     for _ in range(MESSAGES // CHUNK):

@@ -1,5 +1,6 @@
 """`predict` and `explain` of records as producers send them: the pipeline's SELECT makes the inputs."""
 
+import io
 import json
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from headrace.events.v1.pipeline_pb2 import PipelineApplied, PipelineSpec
 from headrace_data.spec import load_pipeline
+from PIL import Image
 
 DOCUMENT: dict[str, Any] = {
     "apiVersion": "headrace/v1",
@@ -97,3 +99,38 @@ def test_a_sheet_is_predicted_as_it_was_learned_from(headrace, registry, inferen
     inputs.write_text("w,h\n3.5,6\n")
     assert headrace("predict", "digits", str(inputs), "--inputs").exit_code == 0
     assert sent(inference)[2:] == [[3.5, 6.0]]
+
+
+PICTURES: dict[str, Any] = {
+    **DOCUMENT,
+    "stream": {
+        "topic": "scans",
+        "format": "image",
+        "select": "$key AS id, pixels AS w, $headers['kind'] AS kind",
+        "schema": [
+            {"name": "id", "type": "string", "role": "id"},
+            {"name": "w", "type": "float32", "shape": [1, 2], "role": "feature"},
+            {"name": "kind", "type": "string", "role": "label"},
+        ],
+    },
+}
+
+
+@pytest.mark.usefixtures("_selecting")
+def test_a_picture_is_read_as_the_pipeline_reads_it(headrace, registry, inference, tmp_path):
+    spec = load_pipeline(json.dumps(PICTURES))
+    data = io.BytesIO()
+    Image.frombytes("L", (2, 1), b"\x07\xff").save(data, "PNG")
+    file, large = tmp_path / "scan.png", tmp_path / "large.png"
+    file.write_bytes(data.getvalue())
+    Image.new("L", (3, 3)).save(large)
+    refused = headrace("predict", "digits", str(file))
+    assert (refused.exit_code, "no pipeline of model 'digits' has pictures" in refused.stderr) == (1, True)
+
+    registry.pipelines = [PipelineApplied(pipeline="scans", spec=PipelineSpec(json=spec.canonical_json()))]
+    inference.inputs = [("w", "FP32", [-1, 1, 2])]
+    assert headrace("predict", "digits", str(file)).exit_code == 0
+    (request,) = inference.requests
+    assert np.frombuffer(request.raw_input_contents[0], "<f4").tolist() == [7.0, 255.0]
+    refused = headrace("predict", "digits", str(large))
+    assert "expected a picture 2 wide and 1 high, got one 3 wide and 3 high" in refused.stderr

@@ -7,8 +7,10 @@ import io
 import json
 import random
 import struct
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import wave
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import UUID
 
@@ -28,6 +30,14 @@ prepare: {{}}
 train:
   network: {{kind: mlp, hidden: [4]}}
 """
+
+
+def _document(fields: str) -> str:
+    """Return the document with other fields."""
+    before, _, rest = DOCUMENT.partition("    - {{name: id")
+    return before.rstrip() + fields + "prepare:" + rest.partition("prepare:")[2]
+
+
 ROWS: Final[list[dict[str, Any]]] = [
     {"id": 1, "name": "a", "amount": 1.5, "sold": True},
     {"id": -(2**40), "name": 'ü, "x"\n;', "amount": -0.25, "sold": False},
@@ -65,6 +75,8 @@ class Sample:
     format: str
     write: Callable[[Mapping[str, Any]], bytes]
     schemas: Registered | None = None
+    document: str = DOCUMENT
+    rows: Sequence[dict[str, Any]] = field(default_factory=lambda: ROWS)
 
 
 def _json(row: Mapping[str, Any]) -> bytes:
@@ -153,6 +165,60 @@ def framed(number: int, value: bytes) -> bytes:
     return b"\0" + number.to_bytes(4, "big") + value
 
 
+_PICTURES: Final = """
+    - {{name: pixels, type: uint8, shape: [2, 3], role: feature}}
+    - {{name: width, type: int64, role: group}}
+    - {{name: height, type: int64, role: label}}
+"""
+_PICTURE_ROWS: Final = [
+    {"pixels": [0, 1, 2, 253, 254, 255], "width": 3, "height": 2},
+    {"pixels": [9] * 6, "width": 3, "height": 2},
+    {"pixels": [10, 20, 30, 40, 50, 60], "width": 3, "height": 2},
+]
+
+
+def _png(row: Mapping[str, Any]) -> bytes:
+    return png(row["width"], row["height"], bytes(row["pixels"]))
+
+
+def png(width: int, height: int, pixels: bytes, channels: int = 1, bits: int = 8) -> bytes:
+    """Return a PNG of gray pixels, or of red, green and blue ones, row by row."""
+    size = len(pixels) // height if pixels else 0
+    lines = b"".join(b"\0" + pixels[at : at + size] for at in range(0, len(pixels), size or 1))
+    head = struct.pack(">IIBBBBB", width, height, bits, 0 if channels == 1 else 2, 0, 0, 0)
+    chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(lines)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks
+    )
+
+
+_SOUNDS: Final = """
+    - {{name: samples, type: float32, shape: [4], role: feature}}
+    - {{name: rate, type: int64, role: group}}
+    - {{name: seconds, type: float64, role: label}}
+"""
+_SOUND_ROWS: Final = [
+    {"samples": [0.0, 0.5, -0.5, 0.25], "rate": 8000, "seconds": 0.0005},
+    {"samples": [-1.0, -1.0, -1.0, 0.75], "rate": 8000, "seconds": 0.0005},
+    {"samples": [0.0] * 4, "rate": 8000, "seconds": 0.0005},
+]
+
+
+def _wav(row: Mapping[str, Any]) -> bytes:
+    return wav([int(each * 2**15) for each in row["samples"]], row["rate"])
+
+
+def wav(samples: Sequence[int], rate: int, channels: int = 1) -> bytes:
+    """Return a WAV of samples of 16 bits, channel by channel."""
+    data = io.BytesIO()
+    with wave.open(data, "wb") as sound:
+        sound.setnchannels(channels)
+        sound.setsampwidth(2)
+        sound.setframerate(rate)
+        sound.writeframes(struct.pack(f"<{len(samples)}h", *samples))
+    return data.getvalue()
+
+
 SAMPLES: Final[Mapping[str, Sample]] = {
     "json": Sample("json", _json),
     "json-schema": Sample("json-schema", lambda row: framed(7, _json(row))),
@@ -168,6 +234,8 @@ SAMPLES: Final[Mapping[str, Sample]] = {
         Registered({9: {"schema": PROTO, "schemaType": "PROTOBUF"}}),
     ),
     "text": Sample("{kind: text, field: name}", _text),
+    "image": Sample("image", _png, document=_document(_PICTURES), rows=_PICTURE_ROWS),
+    "sound": Sample("{kind: sound, rate: 8000}", _wav, document=_document(_SOUNDS), rows=_SOUND_ROWS),
 }
 
 

@@ -28,7 +28,7 @@ GARBAGE = [None, b"", b"\0", b"\0\0\0\0\7", b"\xff\xfe{", b"[1", b'"']
 
 @cache
 def pipeline_of(kind: str) -> Pipeline:
-    return load_pipeline(DOCUMENT.format(format=SAMPLES[kind].format))
+    return load_pipeline(SAMPLES[kind].document.format(format=SAMPLES[kind].format))
 
 
 @cache
@@ -36,7 +36,15 @@ def decoder(kind: str) -> Decoder:
     return decoder_of(pipeline_of(kind).stream, SAMPLES[kind].schemas)
 
 
-def expected(kind: str, row: dict[str, Any]) -> dict[str, Any]:
+def written(kind: str) -> list[bytes]:
+    return [SAMPLES[kind].write(row) for row in SAMPLES[kind].rows]
+
+
+def expected(kind: str) -> list[dict[str, Any]]:
+    return [_expected(kind, row) for row in SAMPLES[kind].rows]
+
+
+def _expected(kind: str, row: dict[str, Any]) -> dict[str, Any]:
     return {"name": row["name"] or "none"} if kind == "text" else row
 
 
@@ -47,21 +55,21 @@ def test_every_format_of_the_spec_is_in_the_table_and_has_a_sample() -> None:
 @pytest.mark.parametrize("kind", SAMPLES)
 def test_rows_come_as_they_were_written(kind: str) -> None:
     rejected: list[Rejection] = []
-    records, positions = decoder(kind).decode([SAMPLES[kind].write(row) for row in ROWS], 5, rejected)
-    assert (records, list(positions), rejected) == ([expected(kind, row) for row in ROWS], [5, 6, 7], [])
+    records, positions = decoder(kind).decode(written(kind), 5, rejected)
+    assert (records, list(positions), rejected) == (expected(kind), [5, 6, 7], [])
     assert [list(map(type, record.values())) for record in records] == [
-        list(map(type, expected(kind, row).values())) for row in ROWS
+        list(map(type, row.values())) for row in expected(kind)
     ]
 
 
 @pytest.mark.parametrize("kind", SAMPLES)
 def test_garbage_rejects_itself_alone(kind: str) -> None:
-    good = [SAMPLES[kind].write(row) for row in ROWS]
+    good = written(kind)
     values = [good[0], *GARBAGE, good[1]]
     rejected: list[Rejection] = []
     records, positions = decoder(kind).decode(values, 100, rejected)
     by_place = dict(zip(positions, records, strict=True))
-    assert [by_place[100], by_place[100 + len(values) - 1]] == [expected(kind, row) for row in ROWS[:2]]
+    assert [by_place[100], by_place[100 + len(values) - 1]] == expected(kind)[:2]
     assert {each.position for each in rejected}.isdisjoint(by_place)
     assert len(rejected) + len(by_place) == len(values)
     assert 101 in {each.position for each in rejected}, "no value is no row"
@@ -73,7 +81,7 @@ def test_garbage_rejects_itself_alone(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", SAMPLES)
 def test_any_bytes_are_a_row_or_a_rejection(kind: str) -> None:
-    good = [SAMPLES[kind].write(row) for row in ROWS]
+    good = written(kind)
     reader = decoder(kind)
 
     changed = st.integers(0, 2**32).map(lambda seed: mutated(good[seed % len(good)], random.Random(seed)))
@@ -93,12 +101,14 @@ def test_any_bytes_are_a_row_or_a_rejection(kind: str) -> None:
 @pytest.mark.parametrize("kind", SAMPLES)
 def test_a_checker_takes_the_format(kind: str) -> None:
     pipeline = pipeline_of(kind)
-    values = [SAMPLES[kind].write(row) for row in ROWS]
+    values = written(kind)
     checked = RecordChecker(pipeline.stream, schemas=SAMPLES[kind].schemas).check([*values, None], [0] * 4, range(4))
     if kind == "text":  # the other fields are missing
         assert [each.rule for each in checked.rejected] == ["missing", "missing", "missing", "text"]
     else:
-        assert checked.batch.drop_columns(["_partition", "_offset", "_index", "_time"]).to_pylist() == ROWS
+        assert (
+            checked.batch.drop_columns(["_partition", "_offset", "_index", "_time"]).to_pylist() == SAMPLES[kind].rows
+        )
         assert [each.position for each in checked.rejected] == [3]
 
 

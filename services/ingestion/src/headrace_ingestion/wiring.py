@@ -14,6 +14,7 @@ from headrace_runtime.kafka import GroupConsumer, TransactionalProducer
 from headrace_runtime.kafka.gaps import Gap
 from headrace_runtime.kafka.troubles import Troubles
 from headrace_runtime.key_files import KEYS_SETTING, KeyFolder
+from headrace_runtime.object_store import ObjectStore
 from headrace_runtime.process.service import Component, Service, settle
 from headrace_runtime.record_topics import group_of
 from headrace_runtime.records import Outgoing
@@ -91,7 +92,7 @@ def _pipeline_parts(settings: Settings, entrances: dict[str, Entrance], applied:
             group=name,
             topics=[pipeline.stream.topic],
             instance=settings.instance,
-            max_records=settings.poll_records,
+            max_records=min(settings.poll_records, intake.most_records),
             partitions=applied.partitions,
         )
         intake.topic_id = partial(consumer.topic_id, pipeline.stream.topic)
@@ -112,6 +113,9 @@ def _intake(settings: Settings, applied: PipelineApplied) -> Intake:
     pipeline = parse_canonical(applied.spec.json).incarnated(applied.incarnation)
     keys = KeyFolder(settings.personal_keys_dir, KEYS_SETTING).key
     schemas = schemas_of(pipeline.stream, settings.registry_access)
-    intake = Intake(pipeline, settings.batch_bytes, settings.max_record_bytes, keys=keys, schemas=schemas)
+    payloads = ObjectStore(settings.store_url) if pipeline.stream.references else None
+    sizes = settings.batch_bytes, settings.max_record_bytes
+    intake = Intake(pipeline, *sizes, keys=keys, schemas=schemas, payloads=payloads)
     intake.keys_dir = settings.personal_keys_dir
+    intake.store_url = settings.store_url
     return intake

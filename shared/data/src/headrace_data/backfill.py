@@ -30,6 +30,7 @@ from headrace_data.parts import BlobStore
 from headrace_data.personal import RULE as PERSONAL
 from headrace_data.private import Keys, no_keys
 from headrace_data.records import RecordChecker, Rejection
+from headrace_data.references import Payloads
 from headrace_data.seen_keys import SeenKeys, TimedKeys
 from headrace_data.segments import SegmentWriter
 from headrace_data.select.needs import select_with
@@ -89,11 +90,13 @@ class Backfill:
         keys: Keys = no_keys,
         schemas: Schemas | None = None,
         suppression: Suppression = NOTHING_FORGOTTEN,
+        payloads: Payloads | None = None,
     ) -> None:
         """`stream` is what rows are checked by: the pipeline's, which may name another field for the event time.
 
         `now_s` is the time (seconds since 1970) that no row may be far ahead of; `beat` is called while it works.
-        `keys` has the key of personal fields; its records may name `schemas`; `suppression` tells who comes in no more.
+        `keys` has the key of personal fields, `schemas` are those that records name, `payloads` has what they refer to;
+        `suppression` tells who comes in no more.
         """
         self.history = history
         self.fresh: dict[str, Sketch] = {}
@@ -106,12 +109,10 @@ class Backfill:
         self.refused: list[Refused] = []
         """The first rows that broke a rule."""
         self._pipeline = pipeline
-        self._store = store
-        self._now_s = now_s
-        self._beat = beat
+        self._store, self._now_s, self._beat = store, now_s, beat
         self._has_names = stream.format_kind == "json" and stream.select is None and stream.envelope is None
         """Whether records have the values of fields under the names of these."""
-        self._checker = RecordChecker(stream, keys, schemas)
+        self._checker = RecordChecker(stream, keys, schemas, payloads)
         self._suppression = suppression
         self._seen = SeenKeys(pipeline.prepare.clean.remembered or 1)
         self._timed = _timed_keys(pipeline)
@@ -160,7 +161,7 @@ class Backfill:
         """Take in the rows of a source. Raises FileInvalid, and whatever `pieces` raises."""
         writer, start, rejected = SegmentWriter(self._pipeline, self._store), source.start, Counter[str]()
         end = start
-        for rows in pieces:
+        for rows in (some for piece in pieces for some in piece.cut(self._checker.most_rows)):
             self._beat()
             if self._pipeline.stream.has_lines and rows.messages is not None:
                 rows = apart(rows)

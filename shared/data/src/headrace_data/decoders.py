@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from headrace_data.formats import FORMATS, Decoder, Names, Schemas
+from headrace_data.formats import FILES, FORMATS, Decoder, Names, Schemas
 from headrace_data.formats.envelopes import Unwrapped
-from headrace_data.select.needs import needs_of
+from headrace_data.select.needs import needs_of, whole_fields
 from headrace_data.spec import Stream
 
 
@@ -20,7 +20,8 @@ class Registries(Protocol):
 def decoder_of(stream: Stream, schemas: Schemas | None = None) -> Decoder:
     """Return what reads the records of a stream, with the schemas that they name where they name any.
 
-    Raises SchemaInvalid when the stream's own schema is none, and SelectInvalid.
+    Raises SchemaInvalid when the stream's own schema is none, SelectInvalid, and ImportError where a library is not
+    there that reads its files.
     """
     names = [field.name for field in stream.fields]
     if stream.time is not None and stream.time not in names:
@@ -29,7 +30,8 @@ def decoder_of(stream: Stream, schemas: Schemas | None = None) -> Decoder:
     if stream.select is not None and stream.format_kind == "csv":
         # Its cells have names of their own, and an expression reads each as the text that it is.
         texts = {name for name, is_text in needs_of(stream).texts.items() if is_text}
-    decoder = FORMATS[stream.format_kind](stream.format_told, Names(names, texts), schemas)
+    shapes = {key: field.shape for key, field in whole_fields(stream).items()} if stream.format_kind in FILES else {}
+    decoder = FORMATS[stream.format_kind](stream.format_told, Names(names, texts, shapes), schemas)
     return decoder if stream.envelope is None else Unwrapped(decoder, stream.envelope)
 
 

@@ -9,7 +9,8 @@ DataError
 ├── FileInvalid        a file of rows cannot be read, or lacks a column
 ├── KeyMissing         the key of personal fields is not there, or is none
 ├── SelectInvalid      a SELECT over records has problems; carries every one of them
-└── SelectTooSlow      a SELECT takes too long over the records that came
+├── SelectTooSlow      a SELECT takes too long over the records that came
+└── FilesTooSlow       reading the files of one batch takes too long
 """
 
 from __future__ import annotations
@@ -79,3 +80,7 @@ class SelectInvalid(DataError):
 
 class SelectTooSlow(DataError):
     """A SELECT takes too long over the records that came, one by one too."""
+
+
+class FilesTooSlow(DataError):
+    """Reading the files of one batch was stopped too often."""

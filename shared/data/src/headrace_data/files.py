@@ -52,6 +52,21 @@ class Rows:
     indexes: Sequence[int] | None = field(default=None)
     """The position of each in what its number names; None where all are alone there."""
 
+    def cut(self, most: int) -> Iterator[Rows]:
+        """Yield the rows in pieces of so many, in order."""
+        if len(self.numbers) <= most:
+            yield self
+            return
+        for start in range(0, len(self.numbers), most):
+            end = start + most
+            yield Rows(
+                self.numbers[start:end],
+                self.values[start:end],
+                None if self.times is None else self.times[start:end],
+                {at - start: fault for at, fault in self.faults.items() if start <= at < end},
+                None if self.messages is None else self.messages[start:end],
+            )
+
 
 @dataclass(frozen=True)
 class Wanted:

@@ -29,6 +29,7 @@ from headrace_data.manifest import SegmentManifest
 from headrace_data.parts import BlobStore, read_part
 from headrace_data.private import Keys, no_keys
 from headrace_data.records import RecordChecker
+from headrace_data.references import Payloads
 from headrace_data.seen_keys import SeenKeys
 from headrace_data.segments import SegmentWriter
 from headrace_data.sketches import Sketch
@@ -75,11 +76,12 @@ class Rebuild:
         keys: Keys = no_keys,
         schemas: Schemas | None = None,
         suppression: Suppression = NOTHING_FORGOTTEN,
+        payloads: Payloads | None = None,
     ) -> None:
         """`now_s` is the time (seconds since 1970) that no row may be far ahead of; `beat` is called while it works.
 
-        `keys` has the key of personal fields, `schemas` are those that the stream's records name. `suppression` tells
-        records that come into no segment any more.
+        `keys` has the key of personal fields, `schemas` are those that the stream's records name, `payloads` has
+        what they refer to. `suppression` tells records that come into no segment any more.
         """
         self.history = history
         self.fresh: dict[str, Sketch] = {}
@@ -96,7 +98,7 @@ class Rebuild:
         self._store = store
         self._now_s = now_s
         self._beat = beat
-        self._checker = RecordChecker(pipeline.stream, keys, schemas)
+        self._checker = RecordChecker(pipeline.stream, keys, schemas, payloads)
         self._suppression = suppression
 
     def take(self, log: Log, since_us: int | None, until_us: int | None) -> None:
@@ -158,7 +160,8 @@ class Rebuild:
         """
         for source in manifest.provenance.sources:
             seen = self._seen(place, source.partition)
-            for rows in log.rows(source.partition, source.start, source.end):
+            pieces = log.rows(source.partition, source.start, source.end)
+            for rows in (some for piece in pieces for some in piece.cut(self._checker.most_rows)):
                 self._beat()
                 rows = apart(rows) if self._pipeline.stream.has_lines else rows
                 numbers = np.asarray(rows.numbers, np.int64)

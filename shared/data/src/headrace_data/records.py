@@ -11,6 +11,7 @@ pipeline says whether they count.
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,9 +27,11 @@ from headrace_data.batches import LAST_US, TIME, TIME_TYPE, arrow_schema
 from headrace_data.columns import Column, Piece
 from headrace_data.decoders import decoder_of
 from headrace_data.event_time import FUTURE, TimeColumn
-from headrace_data.formats import Schemas
+from headrace_data.formats import FILES, Schemas
+from headrace_data.formats.file_fields import rows_decoded, rows_together
 from headrace_data.formats.framing import with_header
 from headrace_data.private import Keys, PrivateFields, no_keys
+from headrace_data.references import MOST_REFERRED, TOGETHER, Payloads, References
 from headrace_data.rejections import Rejection
 from headrace_data.select.projecting import RULE as SELECT
 from headrace_data.select.projecting import Patience, Projection, rows_at_once
@@ -72,10 +75,17 @@ class Checked:
 class RecordChecker:
     """Checks the records of one stream against its schema. Holds no state between batches."""
 
-    def __init__(self, stream: Stream, keys: Keys = no_keys, schemas: Schemas | None = None) -> None:
+    def __init__(
+        self,
+        stream: Stream,
+        keys: Keys = no_keys,
+        schemas: Schemas | None = None,
+        payloads: Payloads | None = None,
+    ) -> None:
         """`keys` has the key of personal fields that are hashed or tokenised.
 
-        `schemas` are needed to check records that name the schema they were written with. Raises SchemaInvalid when a
+        `schemas` are needed to check records that name the schema they were written with, `payloads` for those that
+        come by reference. Raises SchemaInvalid when a
         schema in the stream's format is none.
         """
         self._stream = stream
@@ -88,6 +98,14 @@ class RecordChecker:
             self._columns.append(TimeColumn())
         self._schema = arrow_schema(stream.fields)
         self._is_json = stream.format_kind in ("json", "json-schema")
+        self._references = References(stream.references or (), payloads) if stream.references and payloads else None
+        self._is_file = stream.format_kind in FILES
+        self.most_rows = rows_together(stream) if self._is_file else sys.maxsize
+        """How many records are checked at a time: rows may be large, however small the messages are."""
+        self._most_decoded = rows_decoded(stream) if self._is_file else sys.maxsize
+        if self._references is not None:
+            self.most_rows = min(self.most_rows, MOST_REFERRED)
+            self._most_decoded = min(self._most_decoded, TOGETHER)
         self._names_schemas = stream.registry is not None
         self._has_lists = any(field.shape for field in stream.fields)
         self._projection = Projection(stream) if stream.select is not None else None
@@ -179,26 +197,43 @@ class RecordChecker:
     ) -> Iterator[tuple[list[list[Any]], Sequence[int], bool]]:
         """Yield what records have for each field, where they stand, and whether a boolean may be among it."""
         size = _SMALL_CHUNK if self._has_lists else _LARGE_CHUNK
-        at_once = size if self._projection is None else rows_at_once(values)
+        size = min(size, self._most_decoded)
+        at_once = size if self._projection is None else min(rows_at_once(values), self._most_decoded)
         patience = patience or Patience()
         for first in range(0, len(values), at_once):
             gathered = None if self._projection is None else self._projection.gather(patience)
             for start in range(first, min(first + at_once, len(values)), size):
-                chunk = values[start : min(start + size, first + at_once)]
-                if self._names_schemas and messages is not None:
-                    chunk = [with_header(value, messages[start + at].headers) for at, value in enumerate(chunk)]
-                records, positions = self._decoder.decode(chunk, start, rejected)
+                chunk, faults = self._values(values[start : min(start + size, first + at_once)], start, messages)
+                found: list[Rejection] = []
+                records, positions = self._decoder.decode(chunk, start, found)
+                # What could not be fetched is no value to the decoder.
+                rejected += [faults.get(each.position, each) for each in found]
                 if gathered is not None:
                     gathered.add(records, positions, messages)
                     continue
                 # A look through the bytes pays when it spares one at each of many elements.
-                booleans = not (self._has_lists and self._is_json) or _has_booleans(chunk)
+                booleans = not self._is_file and (not (self._has_lists and self._is_json) or _has_booleans(chunk))
                 yield [[record.get(name) for record in records] for name in self._names], positions, booleans
             if gathered is not None:
                 made = gathered.computed()
                 rejected += [Rejection(each.position, SELECT, each.name, each.reason) for each in made.faults]
                 unread.update(made.unread)
-                yield [made.columns[name] for name in self._names], made.positions, True
+                # What a SELECT computes of a file has the type of its field.
+                yield [made.columns[name] for name in self._names], made.positions, not self._is_file
+
+    def _values(
+        self, values: Sequence[bytes | None], start: int, messages: Sequence[Message] | None
+    ) -> tuple[Sequence[bytes | None], Mapping[int, Rejection]]:
+        """Return values with what their messages have of them, and by position why one that lies elsewhere is none."""
+        faults: Mapping[int, Rejection] = {}
+        if messages is None:
+            return values, faults
+        some = messages[start : start + len(values)]
+        if self._references is not None:
+            values, faults = self._references.fetched(values, some, start)
+        if self._names_schemas:
+            values = [with_header(value, message.headers) for value, message in zip(values, some, strict=True)]
+        return values, faults
 
     def _without_future(
         self, batch: pa.RecordBatch, positions: npt.NDArray[np.intp], now_s: float, rejected: list[Rejection]

@@ -15,7 +15,7 @@ from headrace_client.cli.files import read_file
 from headrace_client.cli.output import note
 from headrace_client.errors import InputInvalid, NotReady, RowProblem, RowsInvalid, TimedOut, Unreachable
 from headrace_client.registry import RegistryClient
-from headrace_client.selecting import selected_rows, selecting_stream
+from headrace_client.selecting import FILES, file_record, selected_rows, selecting_stream, stream_of_files
 
 if TYPE_CHECKING:
     from headrace_data.spec import Stream
@@ -34,14 +34,9 @@ RowsFile = Annotated[
     typer.Argument(
         metavar="FILE",
         help="JSON rows: an object on each line, or one array of objects; standard input when left out. Or a CSV, "
-        "Parquet or Arrow file.",
+        "Parquet or Arrow file; or of a pipeline of pictures or sounds one of these.",
     ),
 ]
-
-
-def read_rows(file: str) -> Rows:
-    """Return the rows of a file. Raises InputInvalid."""
-    return parse_rows(_read(file))
 
 
 InputsOption = Annotated[
@@ -56,12 +51,13 @@ InputsOption = Annotated[
 def read_inputs(client: InferenceClient, model: str, file: str, *, are_inputs: bool = False) -> Rows:
     """Return the rows of a file as the inputs of a model: what its pipeline's SELECT makes of them, where it has one.
 
-    Where no registry answers they are taken as they are. Raises InputInvalid, and what the client does for a file of
-    CSV, whose cells do not say what they are.
+    The rows are those of JSON or of a table, or the one that a picture or a sound is. Where no registry answers they
+    are taken as they are. Raises InputInvalid, what the client does for a file of CSV, whose cells do not say what they
+    are, and what the registry's does for a picture or a sound.
     """
     stream = None if are_inputs else _selecting(model)
     table = _table_format(file)
-    rows = read_rows(file) if table is None else _read_table(client, model, Path(file), table, stream)
+    rows = _read(model, file) if table is None else _read_table(client, model, Path(file), table, stream)
     try:
         return rows if stream is None else selected_rows(stream, rows)
     except RowsInvalid as error:
@@ -75,6 +71,14 @@ def _selecting(model: str) -> Stream | None:
             return selecting_stream(registry, model)
     except (Unreachable, TimedOut, NotReady):
         return None
+
+
+def _read(model: str, file: str) -> Rows:
+    data = read_file(file)
+    if not data.startswith(FILES):
+        return parse_rows(_text(file, data))
+    with RegistryClient(find_addresses().registry, timeout_s=_REGISTRY_S) as registry:
+        return [file_record(stream_of_files(registry, model), data)]
 
 
 def _table_format(file: str) -> str | None:
@@ -158,9 +162,9 @@ def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no JSON number")
 
 
-def _read(file: str) -> str:
+def _text(file: str, data: bytes) -> str:
     try:
-        return read_file(file).decode()
+        return data.decode()
     except UnicodeDecodeError as error:
         raise InputInvalid(f"{file} is not UTF-8 text: {error.reason} at byte {error.start}") from error
 

@@ -20,6 +20,7 @@ from headrace_data.formats.json_lines import lines_of
 from headrace_data.lateness import Lateness
 from headrace_data.private import Keys, no_keys, withheld
 from headrace_data.records import Checked, RecordChecker, Rejection, message_times
+from headrace_data.references import Payloads
 from headrace_data.select.projecting import Patience
 from headrace_data.spec import Pipeline
 from headrace_runtime.poison.bisection import CRASH
@@ -101,11 +102,13 @@ class Intake:
         clock: Callable[[], float] = time.time,
         keys: Keys = no_keys,
         schemas: Schemas | None = None,
+        payloads: Payloads | None = None,
     ) -> None:
         """Take the sizes (bytes) at which a batch is closed, and of the largest record.
 
         `clock` returns seconds since 1970; no event is far ahead of it. `keys` has the key of personal fields,
-        `schemas` are those that records name. Raises SchemaInvalid when a schema in the stream's format is none.
+        `schemas` are those that records name, `payloads` has what they refer to. Raises SchemaInvalid when a schema in
+        the stream's format is none, and ImportError where a library is not there that reads its files.
         """
         self.pipeline = pipeline
         self.lateness = Lateness()
@@ -117,7 +120,9 @@ class Intake:
         self.max_record_bytes = max_record_bytes
         self.keys_dir: Path | None = None
         """Where these keys are, for processes in which records are tried."""
-        self._checker = RecordChecker(pipeline.stream.incoming, keys, schemas)
+        self.store_url = ""
+        """The object store that records refer to, for the same."""
+        self._checker = RecordChecker(pipeline.stream.incoming, keys, schemas, payloads)
         self._others: dict[Form, RecordChecker] = {}
         """What reads records in other forms, from the first of these on."""
         self._keys = keys
@@ -125,6 +130,11 @@ class Intake:
     def require_key(self) -> None:
         """Raise what says so where the key of personal fields is not there: nothing can be checked without it."""
         self._checker.require_key()
+
+    @property
+    def most_records(self) -> int:
+        """How many records are taken at a time."""
+        return self._checker.most_rows
 
     @property
     def withholds(self) -> bool:

@@ -11,7 +11,7 @@ from concurrent.futures import Executor
 
 from headrace.events.v1.record_pb2 import PushAccepted
 from headrace.ingestion.v1 import ingestion_service_pb2 as pb
-from headrace_data.errors import SelectTooSlow
+from headrace_data.errors import FilesTooSlow, SelectTooSlow
 from headrace_runtime.errors import FailedPrecondition, Unavailable
 from headrace_runtime.kafka import Fenced
 from headrace_runtime.topics import PUSH_ACCEPTED
@@ -85,8 +85,12 @@ def _again(known: PushAccepted) -> pb.PushResponse:
 
 
 def _checked(request: pb.PushRequest, entrance: Entrance) -> Taken:
+    if (sent := len(request.records)) > (most := entrance.intake.most_records):
+        raise FailedPrecondition(f"records: expected at most {most} of these at a time, got {sent}")
     try:
         records = to_check(request.batch_id, request.records)
         return entrance.intake.take(records, numbered=True, form=FORMS.get(request.form, Form.SENT))
     except SelectTooSlow as error:
         raise FailedPrecondition(f"{error}; send fewer records at a time, or mend the SELECT") from error
+    except FilesTooSlow as error:
+        raise FailedPrecondition(f"{error}; send fewer records at a time") from error

@@ -9,6 +9,7 @@ from typing import Any
 from headrace_data.decoders import schemas_of
 from headrace_data.spec import parse_canonical
 from headrace_runtime.key_files import KEYS_SETTING, KeyFolder
+from headrace_runtime.object_store import ObjectStore
 from headrace_runtime.poison.trial_child import Attempt
 from headrace_runtime.poison.trials import Trial, is_transient
 from headrace_runtime.records import Outgoing, Record
@@ -53,6 +54,7 @@ def open_trial(intake: Intake, registries: RegistryAccess, *, cleans: bool = Fal
         "max_record_bytes": intake.max_record_bytes,
         "cleans": cleans,
         "keys_dir": str(intake.keys_dir) if intake.keys_dir else None,
+        "store_url": intake.store_url,
         "registry_hosts": sorted(registries.hosts),
         "registry_keys": str(registries.keys_dir or ""),
     }
@@ -65,7 +67,8 @@ def attempt(setup: Mapping[str, Any]) -> Attempt:
     access = RegistryAccess(frozenset(setup["registry_hosts"]), Path(registry_keys) if registry_keys else None)
     keys = KeyFolder(Path(setup["keys_dir"]) if setup["keys_dir"] else None, KEYS_SETTING).key
     sizes = setup["batch_bytes"], setup["max_record_bytes"]
-    intake = Intake(pipeline, *sizes, keys=keys, schemas=schemas_of(pipeline.stream, access))
+    payloads = ObjectStore(setup["store_url"]) if pipeline.stream.references else None
+    intake = Intake(pipeline, *sizes, keys=keys, schemas=schemas_of(pipeline.stream, access), payloads=payloads)
     handle = handler(intake)
 
     def check_and_clean(records: Sequence[Record], _: Sequence[int] | None) -> object:

@@ -105,7 +105,9 @@ class Backfills:
             # Rows of files are made into JSON, whatever the producers write.
             stream = stream.in_json
         schemas = schemas_of(stream, self._registries)
-        done = Backfill(self._pipeline, self._store, history, stream, asked_s, beat, self._keys, schemas, suppression)
+        done = Backfill(
+            self._pipeline, self._store, history, stream, asked_s, beat, self._keys, schemas, suppression, self._store
+        )
         if wanted.HasField("topic"):
             self._take_topic(wanted.topic, asked_s, done)
         else:
@@ -123,7 +125,9 @@ class Backfills:
         topic_id, bounds = self._topics.of(topic, None, _FOREVER_MS)
         schemas = schemas_of(self._pipeline.stream, self._registries)
         suppression = suppression_of(self._store, self._pipeline, history)
-        done = Rebuild(self._pipeline, self._store, history, asked_s, beat, self._keys, schemas, suppression)
+        done = Rebuild(
+            self._pipeline, self._store, history, asked_s, beat, self._keys, schemas, suppression, self._store
+        )
         done.take(Log(topic_id, bounds, partial(self._rows, topic)), start_us, end_us)
         done.require_rows()
         return done

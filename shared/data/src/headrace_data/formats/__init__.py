@@ -6,20 +6,23 @@ Nothing here knows the spec: `headrace_data.decoders` makes a decoder of a strea
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from headrace_data.formats.avro import compile_avro
 from headrace_data.formats.csv_rows import CsvDecoder
 from headrace_data.formats.decoding import Decoded, Decoder, Undecodable
+from headrace_data.formats.file_fields import FILES
+from headrace_data.formats.image import image_decoder
 from headrace_data.formats.json_lines import LinesDecoder
 from headrace_data.formats.json_objects import JsonDecoder
 from headrace_data.formats.json_schema import JsonSchemaDecoder
 from headrace_data.formats.protobuf import compile_framed, compile_protobuf
 from headrace_data.formats.schemas import BareDecoder, FramedDecoder, Schema, SchemaInvalid, Schemas
+from headrace_data.formats.sound import sound_decoder
 from headrace_data.formats.text import TextDecoder
 
-__all__ = ["FORMATS", "Decoded", "Decoder", "Names", "SchemaInvalid", "Schemas", "Undecodable", "problem_of"]
+__all__ = ["FILES", "FORMATS", "Decoded", "Decoder", "Names", "SchemaInvalid", "Schemas", "Undecodable", "problem_of"]
 
 Told = Mapping[str, Any]
 """What a document tells of a format, by its keys, with defaults."""
@@ -33,6 +36,8 @@ class Names:
     """Names of values, in the order of the schema."""
     texts: Collection[str]
     """Those that are texts, whatever they look like."""
+    shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    """Shapes of fields that take a value as it is, by the key of the value."""
 
 
 def _json(told: Told, names: Names, _: Schemas | None) -> Decoder:
@@ -64,6 +69,8 @@ FORMATS: Final[Mapping[str, Callable[[Told, Names, Schemas | None], Decoder]]] =
     "avro": _avro,
     "protobuf": _protobuf,
     "text": lambda told, _names, _: TextDecoder(told["field"]),
+    "image": lambda told, names, _: image_decoder(told, names.shapes),
+    "sound": lambda told, names, _: sound_decoder(told, names.shapes),
 }
 """What reads the records of a stream, by the kind of its format. Raises SchemaInvalid when its own schema is none."""
 _PREPARED: Final[Mapping[str, Callable[[Told], object]]] = {

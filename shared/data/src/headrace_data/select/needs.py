@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from headrace_data.select.checking import Schema, compiled, text_without
+from headrace_data.select.checking import Schema, Wanted, compiled, text_without
 from headrace_data.select.engine import quoted
 from headrace_data.select.tree import Leaf
 
@@ -35,6 +35,19 @@ def needs_of(schema: Schema) -> Needs:
             texts[key] = texts.get(key, True) and is_text and whole
         of[name] = tuple(dict.fromkeys(key for key, _ in _keys(leaves)))
     return Needs(texts, of)
+
+
+def whole_fields(schema: Schema) -> dict[str, Wanted]:
+    """Return the fields of a stream that are a value of the record as it is, by its key. Raises SelectInvalid."""
+    if schema.select is None:
+        return {field.name: field for field in schema.fields}
+    taken = compiled(schema).taken
+    found = ((taken.get(field.name), field) for field in schema.fields)
+    return {
+        str(leaf.path[0]): field
+        for leaf, field in found
+        if leaf is not None and not leaf.of_message and len(leaf.path) == 1
+    }
 
 
 def _keys(leaves: tuple[Leaf, ...]) -> Iterator[tuple[str, bool]]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from headrace_data.spec.draft import SCHEMA, Draft, Finding, built
 from headrace_data.spec.formats import CsvFormat
+from headrace_data.spec.stream import Stream
 from headrace_data.spec.yaml_tree import Path
 
 
@@ -37,3 +38,18 @@ def _problem(place: Path, told: dict[str, Any]) -> Iterator[Finding]:
 
     if problem := problem_of(told):
         yield (*place, "schema"), problem
+
+
+def files_fit_a_field(draft: Draft) -> Iterator[Finding]:
+    """Demand a field that takes what a file has, of its shape and a type that holds it. For documents only."""
+    told = draft.at("stream", "format")
+    if (told.get("kind") if isinstance(told, dict) else told) not in ("image", "sound") or not draft.complete:
+        return
+    stream = draft.section(Stream, "stream")
+    if stream is None:
+        return
+    # Imported here as above.
+    from headrace_data.formats.file_fields import file_problem
+
+    if problem := file_problem(stream.format_kind, stream):
+        yield ("stream", "format"), problem

@@ -11,7 +11,7 @@ from headrace_data.spec.scalars import DnsLabel, RecordKey
 from headrace_data.spec.section import Section
 from headrace_data.spec.urls import Url
 
-FormatWord = Literal["json", "json-schema", "csv", "text"]
+FormatWord = Literal["json", "json-schema", "csv", "text", "image"]
 """Formats of which nothing need be told."""
 
 
@@ -147,12 +147,47 @@ class ProtobufFormat(Section):
         return self
 
 
+class ImageFormat(Section):
+    """One picture for each message."""
+
+    kind: Literal["image"] = pydantic.Field(
+        description="A picture in PNG or JPEG. A row has `pixels`, from 0 to 255, and the picture's `width` and "
+        "`height`. The shape of the field that is `pixels` says what they are: [height, width] or [1, height, width] "
+        "of gray, [3, height, width] or [height, width, 3] of red, green and blue."
+    )
+    size: Literal["exact", "resize"] = pydantic.Field(
+        default="exact",
+        description="What becomes of a picture of another size. exact: it is rejected. resize: it is stretched to "
+        "the field's, whatever its sides.",
+    )
+
+
+class SoundFormat(Section):
+    """One sound for each message."""
+
+    kind: Literal["sound"] = pydantic.Field(
+        description="A sound in WAV or FLAC. A row has `samples` from -1 to 1, the mean of its channels, its `rate` "
+        "and the `seconds` that it lasts. The shape of the field that is `samples` says how many they are: [samples], "
+        "[1, samples] or [samples, 1]."
+    )
+    rate: Annotated[int, pydantic.Field(ge=1, le=768_000)] = pydantic.Field(
+        description="Samples a second. A sound of another rate is rejected."
+    )
+    length: Literal["exact", "fit"] = pydantic.Field(
+        default="exact",
+        description="What becomes of a sound of another length. exact: it is rejected. fit: its end is cut off, or "
+        "silence put behind it.",
+    )
+
+
 _SECTIONS: Final[Mapping[str, type[Section]]] = {
     "json": JsonFormat,
     "csv": CsvFormat,
     "text": TextFormat,
     "avro": AvroFormat,
     "protobuf": ProtobufFormat,
+    "image": ImageFormat,
+    "sound": SoundFormat,
 }
 """Formats that can be told something."""
 
@@ -170,7 +205,9 @@ Format = Annotated[
     | Annotated[CsvFormat, pydantic.Tag("csv")]
     | Annotated[TextFormat, pydantic.Tag("text")]
     | Annotated[AvroFormat, pydantic.Tag("avro")]
-    | Annotated[ProtobufFormat, pydantic.Tag("protobuf")],
+    | Annotated[ProtobufFormat, pydantic.Tag("protobuf")]
+    | Annotated[ImageFormat, pydantic.Tag("image")]
+    | Annotated[SoundFormat, pydantic.Tag("sound")],
     pydantic.Discriminator(
         _form,
         custom_error_type="format",

@@ -25,7 +25,7 @@ from headrace_data.spec.compute import (
 )
 from headrace_data.spec.draft import SCHEMA, Draft, Finding, closest
 from headrace_data.spec.feature_rules import FEATURE_RULES
-from headrace_data.spec.format_rules import columns_hold_the_fields, schemas_can_be_read
+from headrace_data.spec.format_rules import columns_hold_the_fields, files_fit_a_field, schemas_can_be_read
 from headrace_data.spec.hold import exempt_are_fields
 from headrace_data.spec.label_rules import LABEL_RULES
 from headrace_data.spec.network_size import network_fits_a_graph
@@ -316,6 +316,7 @@ RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
 DOCUMENT_RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
     duplicates_have_a_key,
     schemas_can_be_read,
+    files_fit_a_field,
     select_makes_the_rows,
     conditions_are_of_rows,
     *TASK_DOCUMENT_RULES,

@@ -19,6 +19,7 @@ FIELD_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 TOPIC_NAME: Final = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}")
 DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 IDENTIFIER: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
+FOLDER_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
 FUNCTION_NAME: Final = re.compile(rf"({IDENTIFIER.pattern}\.){{0,15}}{IDENTIFIER.pattern}:{IDENTIFIER.pattern}")
 SIZE: Final = re.compile(r"([0-9]{1,12})(MB|GB|MiB|GiB)")
 _UNIT_BYTES: Final = {"MB": 10**6, "GB": 10**9, "MiB": 2**20, "GiB": 2**30}
@@ -147,6 +148,8 @@ PlaceName = Annotated[str, pydantic.AfterValidator(_place_name)]
 """Name of one place of a label with a shape."""
 RecordKey = Annotated[str, pydantic.Field(min_length=1, max_length=256)]
 """Key of a value in a record, such as ``@timestamp``: any text, as it names nothing else."""
+FolderName = Annotated[str, pydantic.Field(pattern=f"^{FOLDER_NAME.pattern}$", max_length=256)]
+"""Path of a folder, without a slash at its end, such as ``scans/2026``."""
 FunctionName = Annotated[
     str,
     pydantic.AfterValidator(_function_name),

@@ -16,6 +16,7 @@ from headrace_data.spec.scalars import (
     Duration,
     ElementType,
     FieldName,
+    FolderName,
     PlaceName,
     PositiveInt,
     Range,
@@ -85,8 +86,9 @@ class Stream(Section):
     format: Format = pydantic.Field(
         default="json",
         description="How a record is encoded. json: one object. json-schema: the same, behind the five bytes of a "
-        "schema registry's serialisers. csv: one row, without a header. text: one text, `value`. More is told of these "
-        "as {kind: csv, delimiter: ;} or {kind: json, lines: true}; avro and protobuf need a schema or a registry.",
+        "schema registry's serialisers. csv: one row, without a header. text: one text, `value`. image: a PNG or JPEG. "
+        "More is told of these as {kind: csv, delimiter: ;} or {kind: json, lines: true}; sound needs a rate, avro and "
+        "protobuf a schema or a registry.",
     )
     envelope: Envelope | None = pydantic.Field(
         default=None,
@@ -133,6 +135,14 @@ class Stream(Section):
         description="Labels that come later, on a topic of their own: rows may lack theirs, and wait for it. Left out: "
         "each row has its label.",
     )
+    references: Annotated[tuple[FolderName, ...], pydantic.Field(min_length=1, max_length=16)] | None = pydantic.Field(
+        default=None,
+        exclude_if=lambda value: value is None,  # as for time
+        description="Folders below `payloads/` of the object store, such as `scans/2026`, in which the values of "
+        "records may lie: a message without a value then says where in the header `headrace-ref`, and in "
+        "`headrace-ref-digest` what the SHA-256 of these bytes is, up to 32 MiB. Left out: values come in messages "
+        "alone.",
+    )
     fields: Annotated[tuple[Field, ...], pydantic.Field(min_length=1, max_length=1024)] = pydantic.Field(
         alias="schema", description="The fields of a record. A record may hold others; they are ignored."
     )
@@ -160,7 +170,7 @@ class Stream(Section):
     @property
     def in_json(self) -> Stream:
         """The same stream whose records are in JSON: rows of files come so."""
-        return self.model_copy(update={"format": "json", "envelope": None})
+        return self.model_copy(update={"format": "json", "envelope": None, "references": None})
 
     @property
     def of_rows(self) -> Stream:

@@ -1,0 +1,97 @@
+"""Pictures on a topic, with their labels in headers, to predictions; hostile ones among them harm themselves alone."""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from pathlib import Path
+
+import pytest
+from headrace_local.launcher import Platform
+from kafka import KafkaProducer
+
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[2] / "shared" / "data" / "tests"))
+
+from check_registry import headrace, read, until
+from format_samples import png  # type: ignore[import-not-found]
+from headrace_runtime.record_topics import dead_topic
+
+pytestmark = pytest.mark.timeout(900)
+
+SENT = 200
+SIDE = 8
+DOCUMENT = """\
+apiVersion: headrace/v1
+kind: Pipeline
+metadata: {name: bars}
+stream:
+  topic: bars
+  format: image
+  select: |
+    $key AS id,
+    pixels AS picture,
+    $headers['bar'] AS bar
+  schema:
+    - {name: id, type: string, role: id}
+    - {name: picture, type: float32, shape: [8, 8], role: feature}
+    - {name: bar, type: string, role: label}
+prepare:
+  transform: {picture: {scale: standard}}
+  freeze: {afterRecords: 200}
+train:
+  network: {kind: cnn, channels: [4]}
+  optimizer: {kind: adam, learningRate: 0.02}
+  epochs: 20
+compress: {variants: [{kind: int8-dynamic}], gates: {baseline: ignored}}
+"""
+
+
+def bar(chance: random.Random, way: str) -> bytes:
+    """Return a PNG of a bright bar on noise."""
+    at, pixels = chance.randrange(SIDE), bytearray(chance.randrange(80) for _ in range(SIDE * SIDE))
+    for step in range(SIDE):
+        pixels[at * SIDE + step if way == "level" else step * SIDE + at] = chance.randrange(180, 256)
+    return bytes(png(SIDE, SIDE, bytes(pixels)))
+
+
+HOSTILE = {
+    "none": b"no picture",
+    "large": png(SIDE * 2, SIDE, bytes(SIDE * SIDE * 2)),
+    "bomb": png(60_000, 60_000, b""),
+    "broken": bar(random.Random(1), "level")[:-30],
+}
+
+
+def test_from_pictures_to_predictions(tmp_path: Path) -> None:
+    file, chance = tmp_path / "bars.yaml", random.Random(20261130)
+    file.write_text(DOCUMENT)
+    with Platform.on_free_ports(tmp_path / "platform") as platform:
+        headrace(platform, "topic", "create", "bars")
+        headrace(platform, "apply", str(file))
+        producer = KafkaProducer(bootstrap_servers=platform.bootstrap_servers, acks="all")
+        for name, data in HOSTILE.items():
+            producer.send("bars", data, key=name.encode(), headers=[("bar", b"level")])
+        for at in range(SENT):
+            way = "level" if at % 2 else "upright"
+            producer.send("bars", bar(chance, way), key=str(at).encode(), headers=[("bar", way.encode())])
+        producer.close()
+        waited = json.loads(headrace(platform, "wait", "bars", "--timeout", "300s", "--json"))
+        assert sum(waited["dataset"]["rows"].values()) == SENT, waited
+
+        until(lambda: len(read(platform, dead_topic("bars"))) == len(HOSTILE))
+        dead = {record.key.decode(): record for record in read(platform, dead_topic("bars")) if record.key}
+        assert {name: record.value for name, record in dead.items()} == HOSTILE, "as they were sent"
+        reasons = {name: dict(record.headers)["dead-reason"].decode() for name, record in dead.items()}
+        assert "got bytes that are none" in reasons["none"]
+        assert "got one 16 wide and 8 high" in reasons["large"]
+        assert "60000 by 60000" in reasons["bomb"]
+        assert "got a broken one" in reasons["broken"]
+
+        seen = tmp_path / "seen.png"
+        answers = []
+        for way in ("level", "upright") * 5:
+            seen.write_bytes(bar(chance, way))
+            answers += [(way, json.loads(headrace(platform, "predict", "bars", str(seen), "--json"))[0]["label"])]
+        assert sum(way == label for way, label in answers) >= 8, answers
