@@ -216,7 +216,7 @@ class FakeRegistry(Answers):
         return answer
 
     def ApplyPipeline(self, request: Any, context: Any) -> messages.ApplyPipelineResponse:  # noqa: N802
-        told = {"changed": self.changed, "max_message_bytes": self.most}
+        told: Any = {"changed": self.changed, "max_message_bytes": self.most}
         return self._seen(request, context, messages.ApplyPipelineResponse(applied=self.pipelines[0], **told))
 
     def DeletePipeline(self, request: Any, context: Any) -> messages.DeletePipelineResponse:  # noqa: N802

@@ -17,7 +17,6 @@ import pytest
 from headrace.events.v1.pipeline_pb2 import PipelineApplied, PipelineSpec
 from headrace.events.v1.record_pb2 import RecordRejected
 from headrace.ingestion.v1 import ingestion_service_pb2 as messages
-from headrace.ingestion.v1 import ingestion_service_pb2_grpc as services
 from headrace_client import pushing
 from headrace_client.errors import TooLarge
 from headrace_client.ingestion import IngestionClient
@@ -38,19 +37,20 @@ stream:
 prepare: {}
 train: {network: {kind: mlp, hidden: [4]}, optimizer: {kind: adam, learningRate: 0.01}, epochs: 1, batchSize: 8}
 """
+SERVICE = messages.DESCRIPTOR.services_by_name["IngestionService"].full_name
 PUSHBACK = (("grpc-retry-pushback-ms", "1"),)
 Refusal = tuple[grpc.StatusCode, Any]
 
 
 @dataclass
-class FakeIngestion(services.IngestionServiceServicer):
+class FakeIngestion:
     """Takes every record that has no "bad" in it; before that it refuses, as it is told to."""
 
     refusals: list[Refusal] = field(default_factory=list)
     taken: dict[str, messages.PushRequest] = field(default_factory=dict)
     address: str = ""
 
-    def Push(self, request: Any, context: Any) -> messages.PushResponse:  # noqa: N802
+    def push(self, request: Any, context: Any) -> messages.PushResponse:
         if self.refusals:
             code, trailing = self.refusals.pop(0)
             context.set_trailing_metadata(trailing)
@@ -75,7 +75,10 @@ class FakeIngestion(services.IngestionServiceServicer):
 def ingestion(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeIngestion]:
     fake = FakeIngestion()
     server = grpc.server(ThreadPoolExecutor(4))
-    services.add_IngestionServiceServicer_to_server(fake, server)
+    push = grpc.unary_unary_rpc_method_handler(
+        fake.push, messages.PushRequest.FromString, messages.PushResponse.SerializeToString
+    )
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Push": push}),))
     fake.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     server.start()
     monkeypatch.setenv("HEADRACE_INGESTION_ADDRESS", fake.address)

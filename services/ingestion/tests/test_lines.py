@@ -83,10 +83,11 @@ def test_a_message_stays_whole_in_its_batch(new_intake: Callable[..., Intake], m
 
 def test_too_many_lines_are_one_fault_and_a_push_has_records_apart(new_intake: Callable[..., Intake]) -> None:
     intake = replace_limit(new_intake(stream=LINES))
-    many = b"{}\n" * MOST_LINES
+    many = b"{}\n" * (MOST_LINES + 1)
     ((record, why),) = intake.take([message(3, many)]).rejected
     assert (record.value, why.rule) == (many, "lines")
     assert why.reason == f"expected at most {MOST_LINES} lines in a message, got {MOST_LINES + 1}"
+    assert len(intake.take([message(4, many[3:])]).rejected) == MOST_LINES
     pushed = intake.take(to_check("b", [line("a") + b"\n" + line("b"), line("c")]), numbered=True)
     assert places(pushed) == [("c", 0, 1)]
 

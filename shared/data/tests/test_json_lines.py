@@ -53,7 +53,7 @@ def rows(*values: bytes, first: int = 4) -> Rows:
 def test_lines_are_told_by_their_numbers() -> None:
     assert lines_of(b"\na\r\n \nb") == [(1, b"a\r"), (3, b"b")]
     assert [lines_of(value) for value in (None, b"", b"\n")] == [[(0, None)], [(0, b"")], [(0, b"\n")]]
-    many = b"\n" * MOST_LINES
+    many = b"\n" * (MOST_LINES + 1)
     assert lines_of(many) == [(0, many)]
     assert (line_of(b"a\nb", 1), line_of(b"a\nb", 2)) == (b"b", None)
     found = apart(rows(b"a\n\nb", b"c"))

@@ -19,13 +19,18 @@ MOST_LINES: Final = 10_000
 
 def lines_of(value: bytes | None) -> list[tuple[int, bytes | None]]:
     """Return the records of a message with their numbers; the message itself where it has none, or too many."""
-    if value is None or value.count(b"\n") >= MOST_LINES:
+    if value is None or _count(value) > MOST_LINES:
         return [(0, value)]
     # JSON ends no line where bytes do otherwise: a carriage return is white space to it.
     found: list[tuple[int, bytes | None]] = [
         (number, line) for number, line in enumerate(value.split(b"\n")) if line.strip()
     ]
     return found or [(0, value)]
+
+
+def _count(value: bytes) -> int:
+    """Return how many lines a message has, blank ones too; the last may end without a sign of that."""
+    return value.count(b"\n") + (not value.endswith(b"\n"))
 
 
 def line_of(value: bytes | None, number: int) -> bytes | None:
@@ -48,7 +53,7 @@ class LinesDecoder:
 
     @staticmethod
     def _told(fault: Rejection, value: bytes | None) -> Rejection:
-        count = (value or b"").count(b"\n") + 1
+        count = _count(value or b"")
         if count <= MOST_LINES:
             return fault
         return Rejection(fault.position, RULE, "", f"expected at most {MOST_LINES} lines in a message, got {count}")
