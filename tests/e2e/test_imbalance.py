@@ -108,15 +108,24 @@ def test_a_rare_class_is_found_and_the_champion_chosen_by_it(
     version = until("the second version is judged", second)
     if version.state == messages.VERSION_STATE_REFUSED:
         assert "worse than the champion on the same rows: pr_auc" in version.reason
+    broken_rows_are_held(platform, headrace, registry, until, version.trained.dataset_id)
 
-    # The producer sends another unit: nothing learns of it, and the champion stays.
+
+def broken_rows_are_held(
+    platform: Platform,
+    headrace: Callable[..., Any],
+    registry: RegistryClient,
+    until: Callable[..., Any],
+    newest: str,
+) -> None:
+    """The producer sends another unit: nothing learns of it, and the champion stays."""
     champion = registry.releases("claims")[-1]
     send(platform, 2 * ROWS, unit=1_000)
     (held,) = until("the segment is held", lambda: registry.held("claims"))
     assert "field 'b': the scale was 1." in held.reason
-    assert "b scale 1." in headrace("hold", "list", "claims").stdout
+    assert "b scale 1." in " ".join(headrace("hold", "list", "claims").stdout.split())
     assert "is held, and its 800 rows are part of no dataset" in headrace("status", "--json").stdout
-    late = headrace("wait", "claims", "--after", version.trained.dataset_id, "--timeout", "30s")
+    late = headrace("wait", "claims", "--after", newest, "--timeout", "30s")
     assert late.returncode == 1, late.stdout + late.stderr
     assert "is held, and its 800 rows are part of no dataset" in late.stderr
     source = held.segment.sources[0]
@@ -125,6 +134,6 @@ def test_a_rare_class_is_found_and_the_champion_chosen_by_it(
     dropped = headrace("hold", "drop", "claims")
     assert "was dropped: its 800 rows are part of no dataset" in dropped.stdout, dropped.stderr
     assert json.loads(headrace("where", place, "--json").stdout)[0]["fate"] == "dropped"
-    assert registry.troubles() == []
+    assert not [trouble for trouble in registry.troubles() if trouble.pipeline == "claims"]
     assert registry.releases("claims")[-1] == champion
     assert [each.ordinal for each in registry.versions("claims")] == [1, 2]

@@ -196,7 +196,6 @@ class FakeRegistry(Answers):
     forgotten: list[messages.ForgottenKey] = field(default_factory=list)
     lags: list[messages.Lag] = field(default_factory=list)
     troubles: list[PipelineTroubled] = field(default_factory=list)
-    held: list[messages.Held] = field(default_factory=list)
     lineage: messages.GetLineageResponse = field(default_factory=messages.GetLineageResponse)
     fates: list[messages.RecordFate] = field(default_factory=list)
     states: list[State] | dict[int, list[State]] = field(default_factory=list)
@@ -261,10 +260,6 @@ class FakeRegistry(Answers):
 
     def ListLags(self, request: Any, context: Any) -> messages.ListLagsResponse:  # noqa: N802
         return self._seen(request, context, messages.ListLagsResponse(lags=self.lags))
-
-    def ListHeldSegments(self, request: Any, context: Any) -> messages.ListHeldSegmentsResponse:  # noqa: N802
-        found = [one for one in self.held if request.pipeline in ("", one.pipeline)]
-        return self._seen(request, context, messages.ListHeldSegmentsResponse(held=found))
 
     def ListTroubles(self, request: Any, context: Any) -> messages.ListTroublesResponse:  # noqa: N802
         return self._seen(request, context, messages.ListTroublesResponse(troubles=self.troubles))

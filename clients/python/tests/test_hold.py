@@ -7,9 +7,10 @@ import json
 import pytest
 from headrace.events.v1 import hold_pb2
 from headrace.registry.v1 import registry_service_pb2 as messages
+from headrace.registry.v1 import registry_service_pb2_grpc as services
 
-ONE, OTHER = f"sha256:a{'0' * 63}", f"sha256:b{'1' * 63}"
 HELD, DROPPED = hold_pb2.HOLD_STATE_HELD, hold_pb2.HOLD_STATE_DROPPED
+ONE, OTHER = f"sha256:a{'0' * 63}", f"sha256:b{'1' * 63}"
 
 
 def held(segment_id: str = ONE, state: hold_pb2.HoldState.ValueType = HELD) -> messages.Held:
@@ -21,9 +22,21 @@ def held(segment_id: str = ONE, state: hold_pb2.HoldState.ValueType = HELD) -> m
     return messages.Held(pipeline="digits", segment=segment, reason="it is held")
 
 
-def test_what_is_held_is_listed_with_what_was_and_what_is(headrace, registry):
+@pytest.fixture(autouse=True)
+def holds(monkeypatch):
+    """The segments that the registry lists: made before it is served."""
+    found: list[messages.Held] = []
+
+    def answer(fake, request, context):
+        return fake._seen(request, context, messages.ListHeldSegmentsResponse(held=found))
+
+    monkeypatch.setattr(services.RegistryServiceServicer, "ListHeldSegments", answer)
+    return found
+
+
+def test_what_is_held_is_listed_with_what_was_and_what_is(headrace, registry, holds):
     assert "no segment is held" in headrace("hold", "list").output
-    registry.held = [held(), held(OTHER, DROPPED)]
+    holds.extend([held(), held(OTHER, DROPPED)])
     told = headrace("hold", "list", "digits").output
     for word in ("a0000000", "b1111111", "dropped", "500", "wind scale 5 → 5012; rejected 1.2% → 75.0%"):
         assert word in " ".join(told.split())
@@ -32,8 +45,8 @@ def test_what_is_held_is_listed_with_what_was_and_what_is(headrace, registry):
     assert view["suspicions"][1] == {"field": None, "figure": "rejected", "before": 0.012, "after": 0.75}
 
 
-def test_the_only_one_is_accepted_and_its_dataset_named(headrace, registry, canned):
-    registry.held = [held(), held(OTHER, DROPPED)]
+def test_the_only_one_is_accepted_and_its_dataset_named(headrace, registry, canned, holds):
+    holds.extend([held(), held(OTHER, DROPPED)])
     dataset = canned.dataset()
     dataset.frozen.request_id = "request-7"
     registry.states = [messages.WatchPipelineResponse(dataset=dataset)]
@@ -47,8 +60,8 @@ def test_the_only_one_is_accepted_and_its_dataset_named(headrace, registry, cann
     assert (asked.segment_id, asked.verdict) == (ONE, hold_pb2.HOLD_VERDICT_ACCEPT)
 
 
-def test_one_of_several_is_dropped_by_the_beginning_of_its_id(headrace, registry):
-    registry.held = [held(), held(OTHER)]
+def test_one_of_several_is_dropped_by_the_beginning_of_its_id(headrace, registry, holds):
+    holds.extend([held(), held(OTHER)])
     refused = headrace("hold", "drop", "digits")
     assert refused.exit_code != 0
     assert "expected the beginning of one segment's id, got '', which fits 2" in " ".join(refused.output.split())
@@ -65,9 +78,9 @@ def test_a_record_in_a_held_segment_is_told_so(headrace, registry, state, word):
     assert word in told
 
 
-def test_what_came_to_nothing_is_told(headrace, registry):
+def test_what_came_to_nothing_is_told(headrace, registry, holds):
     assert "holds no segment" in headrace("hold", "drop", "digits").output
-    registry.held = [held()]
+    holds.append(held())
     registry.states = [messages.WatchPipelineResponse(failure="the decision changed nothing: it is gone")]
     told = headrace("hold", "accept", "digits")
     assert told.exit_code != 0
