@@ -29,7 +29,7 @@ FACTS = """\
 # store       whether objects are read or written
 # redis       whether hot predictions are kept
 # single      whether a second instance would take the first one's place
-# lag         where KEDA finds the work that waits: a group and its topic, or `{pipeline}` in both for one each
+# lag         where KEDA finds the work that waits: a group and its topics, or `{pipeline}` in both for one each
 """
 
 GOVERNED = frozenset(
@@ -98,7 +98,7 @@ def service_facts(shape: ServiceShape) -> dict[str, Any]:
         "store": shape.uses_store,
         "redis": shape.uses_cache,
         "single": shape.is_single,
-        "lag": shape.work_waits_in and {"group": shape.groups[0], "topic": shape.work_waits_in},
+        "lag": shape.work_waits_in and {"group": shape.groups[0], "topics": list(shape.work_waits_in)},
     }
     return {name: fact for name, fact in facts.items() if fact}
 

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from headrace_runtime.record_topics import group_of, raw_topic
 from headrace_runtime.settings import PREFIX, KafkaSettings, ServiceSettings, load_settings
-from headrace_runtime.topics import COMPRESSION_REQUESTED, TRAINING_REQUESTED
+from headrace_runtime.topics import COMPRESSION_REQUESTED, EVALUATION_REQUESTED, TRAINING_REQUESTED
 
 ROOT = Path(__file__).parents[2]
 Facts = dict[str, dict[str, Any]]
@@ -128,12 +128,13 @@ def test_facts_are_those_of_the_code(facts: Facts, service: str) -> None:
 
 def test_lag_is_looked_for_where_the_work_waits(facts: Facts) -> None:
     wiring = {service: importlib.import_module(f"{package(service)}.wiring") for service in facts}
-    assert facts["trainer"]["lag"] == {"group": wiring["trainer"].NAME, "topic": TRAINING_REQUESTED.name}
-    assert facts["compressor"]["lag"] == {"group": wiring["compressor"].NAME, "topic": COMPRESSION_REQUESTED.name}
+    assert facts["trainer"]["lag"] == {"group": wiring["trainer"].NAME, "topics": [TRAINING_REQUESTED.name]}
+    waits = [COMPRESSION_REQUESTED.name, EVALUATION_REQUESTED.name]
+    assert facts["compressor"]["lag"] == {"group": wiring["compressor"].NAME, "topics": waits}
     for service, topic in (("ingestion", "{source}"), ("preprocessing", raw_topic("{pipeline}"))):
         assert service == wiring[service].NAME
         assert "name = group_of(NAME, pipeline.own_name)" in source(service)
-        assert facts[service]["lag"] == {"group": group_of(service, "{pipeline}"), "topic": topic}
+        assert facts[service]["lag"] == {"group": group_of(service, "{pipeline}"), "topics": [topic]}
 
 
 def test_scalers_watch_each_pipeline(render: Callable[[Any], list[dict[str, Any]]]) -> None:

@@ -302,6 +302,7 @@ def test_an_evaluation_and_a_decision_are_made_once_and_a_quiet_stream_trains_no
         killer.arm("model-registry", "commit")
         killer.kill("compressor", "step 1")
         killer.kill("model-registry", "commit")
+        until("the registry answers", lambda: _answers(registry))
         progress = wait_for(registry, NAME, Goal.RELEASED, timeout_s=150, after=first)
         decided = [each.decided for each in registry.decisions(NAME)]
     (evaluated,) = facts(platform, committed, evaluation_pb2.ModelEvaluated)
@@ -311,6 +312,13 @@ def test_an_evaluation_and_a_decision_are_made_once_and_a_quiet_stream_trains_no
     assert [(each.cause, each.trained) for each in decided] == [("first", True), ("quiet", False)], decided[-1].reason
     assert len(facts(platform, committed, run_pb2.TrainingRequested)) == 1
     assert progress.stages[-1].mark is Mark.SKIPPED
+
+
+def _answers(registry: RegistryClient) -> bool:
+    try:
+        return bool(registry.pipelines(NAME))
+    except (Unreachable, NotReady):
+        return False
 
 
 def _send_some_again(platform: Platform) -> int:

@@ -171,11 +171,12 @@ spec:
   triggers:
     {{- range $pipeline := keys $pipelines | sortAlpha }}
     {{- $source := include "headrace.pipelineTopic" (index $pipelines $pipeline) }}
+    {{- range $topic := $lag.topics }}
     - type: kafka
       metadata:
         bootstrapServers: {{ $.root.Values.kafka.bootstrapServers | quote }}
         consumerGroup: {{ $lag.group | replace "{pipeline}" $pipeline }}
-        topic: {{ $lag.topic | replace "{pipeline}" $pipeline | replace "{source}" $source }}
+        topic: {{ $topic | replace "{pipeline}" $pipeline | replace "{source}" $source }}
         lagThreshold: {{ $.values.keda.lagThreshold | quote }}
         # A group that has committed nothing yet has everything before it.
         offsetResetPolicy: earliest
@@ -188,6 +189,7 @@ spec:
       {{- if include "headrace.kedaSecrets" $.root }}
       authenticationRef: {name: {{ include "headrace.fullname" $.root }}-kafka}
       {{- end }}
+    {{- end }}
     {{- end }}
 {{- end -}}
 {{- end -}}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from headrace_runtime.record_topics import raw_topic
-from headrace_runtime.topics import COMPRESSION_REQUESTED, TRAINING_REQUESTED
+from headrace_runtime.topics import COMPRESSION_REQUESTED, EVALUATION_REQUESTED, TRAINING_REQUESTED
 
 SOURCE = "{source}"
 """Stands for each pipeline's `stream.topic` where a service finds its work."""
@@ -45,8 +45,8 @@ class ServiceShape:
     """Whether hot predictions are kept in Redis or Valkey."""
     uses_torch: bool = False
     """Whether PyTorch is installed."""
-    work_waits_in: str | None = None
-    """The topic whose lag in the first group is the work that waits; None where nobody scales on it."""
+    work_waits_in: tuple[str, ...] = ()
+    """The topics whose lag in the first group is the work that waits; none where nobody scales on it."""
 
     @property
     def module(self) -> str:
@@ -69,7 +69,7 @@ SERVICES: Mapping[str, ServiceShape] = {
             groups=("ingestion.{pipeline}",),
             transactional_ids=("ingestion.{pipeline}.{instance}", "ingestion.push"),
             on_producers_topics=("Read",),
-            work_waits_in=SOURCE,
+            work_waits_in=(SOURCE,),
         ),
         ServiceShape(
             name="preprocessing",
@@ -78,7 +78,7 @@ SERVICES: Mapping[str, ServiceShape] = {
             transactional_ids=("preprocessing.{pipeline}.{instance}", "freeze.{pipeline}"),
             on_producers_topics=("Describe",),
             uses_store=True,
-            work_waits_in=raw_topic("{pipeline}"),
+            work_waits_in=(raw_topic("{pipeline}"),),
         ),
         ServiceShape(
             name="model-registry",
@@ -99,7 +99,7 @@ SERVICES: Mapping[str, ServiceShape] = {
             uses_work_dir=True,
             uses_store=True,
             uses_torch=True,
-            work_waits_in=TRAINING_REQUESTED.name,
+            work_waits_in=(TRAINING_REQUESTED.name,),
         ),
         ServiceShape(
             name="compressor",
@@ -109,7 +109,7 @@ SERVICES: Mapping[str, ServiceShape] = {
             uses_work_dir=True,
             uses_store=True,
             uses_torch=True,
-            work_waits_in=COMPRESSION_REQUESTED.name,
+            work_waits_in=(COMPRESSION_REQUESTED.name, EVALUATION_REQUESTED.name),
         ),
         ServiceShape(
             name="inference",
