@@ -11,7 +11,9 @@ import onnx
 import pyarrow as pa
 import pytest
 from headrace_compressor.core.compression import Version
+from headrace_data.batches import TIME, TIME_TYPE
 from headrace_data.dataset import DatasetReader
+from headrace_data.history import History, keep
 from headrace_data.manifest import Manifest, Provenance
 from headrace_data.records import RecordChecker
 from headrace_data.segments import SegmentWriter
@@ -219,3 +221,47 @@ def test_a_dataset_that_was_lost_is_a_fault_that_names_it(assignments: Assignmen
     assert isinstance(lines[-1], Failure)
     assert "0" * 64 in lines[-1].reason
     assert result is None
+
+
+def _timed_history(pipeline: Pipeline, store: ObjectStore, *cuts: slice) -> tuple[History, list[dict[str, Any]]]:
+    """Cut some digits, a second apart, into segments; return them, and the dataset of each."""
+    scans, history, datasets = load_digits(), History(pipeline=pipeline.name), []
+    for cut in cuts:
+        numbers = range(len(scans.target))[cut]
+        values = [
+            json.dumps({"id": str(n), "pixels": scans.images[n].tolist(), "digit": int(scans.target[n])}).encode()
+            for n in numbers
+        ]
+        batch = RecordChecker(pipeline.stream).check(values, [0] * len(values), list(numbers)).batch
+        times = pa.array([n * 1_000_000 for n in numbers], TIME_TYPE)
+        writer = SegmentWriter(pipeline, store)
+        writer.add(batch.set_column(batch.schema.get_field_index(TIME), pa.field(TIME, TIME_TYPE), times))
+        segment = writer.finish(_PROVENANCE)
+        history = history.and_cut(keep(segment, pipeline, store))
+        manifest = only_dataset(segment, pipeline, store)
+        datasets.append({"dataset_id": manifest.dataset_id, "manifest": asdict(store.put(manifest.to_json()))})
+    return history, datasets
+
+
+def test_a_canary_holds_two_versions_against_each_other_on_rows_of_the_past(
+    assignments: Assignments, digits_mlp: Version, digits_cnn: Version
+) -> None:
+    store = assignments.store
+    history, datasets = _timed_history(assignments.pipeline, store, slice(0, 600), slice(600, 1200), slice(1200, 1500))
+    references = [
+        {"version_id": version.version_id, "graph": asdict(store.put(whole(version.graph))), "dataset": dataset}
+        for version, dataset in zip((digits_mlp, digits_cnn), datasets, strict=False)
+    ]
+    asked = {"history": asdict(store.put(history.to_json())), "last_s": 700}
+    code, _, result = assignments.run(candidate=references[0], champion=references[1], canary=asked)
+
+    assert code == DONE
+    assert result is not None
+    # 300 rows that neither has seen, and of the 400 before them those of the test split.
+    assert (result["segments"], result["unseen_rows"]) == (2, 300)
+    assert 300 + 30 < result["rows"] < 300 + 100
+    assert result["until_us"] - result["since_us"] == 700 * 1_000_000
+    first = result["measures"][0]
+    assert (first["name"], first["rows"]) == ("accuracy", result["rows"])
+    assert first["low"] <= first["candidate"] - first["champion"] <= first["high"]
+    assert result["alike"]["agreement"] > 0.8

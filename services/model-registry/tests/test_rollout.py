@@ -39,7 +39,7 @@ def rolling(world, story, ledger):
 
 
 def look(ledger, counts=GOOD, after=timedelta(hours=2), fault=""):
-    record = ledger.catalogue.rollouts["digits"]
+    record = ledger.catalogue.tried.rollouts["digits"]
     wish = RolloutLook("digits", record.advanced.epoch, Observed(counts, fault), record.begin_time + after)
     return ledger.grant(wish)
 
@@ -71,7 +71,7 @@ def test_a_good_candidate_is_champion_after_its_last_step(rolling):
     assert (withdrawn.alias, withdrawn.epoch) == (CANDIDATE, 3)
     assert (begun.run_id, type(begun)) == (held.run_id, facts.TrainingRequested)
     catalogue = ledger.catalogue
-    assert catalogue.rollouts == {}
+    assert catalogue.tried.rollouts == {}
     assert [v.state for v in catalogue.versions.values()] == [VersionState.REPLACED, VersionState.RELEASED]
     # The fold of the log, as it is read again, is the same.
     again = type(ledger)()
@@ -98,7 +98,7 @@ def test_a_bad_candidate_goes_back_by_itself_and_at_once(rolling, said):
     assert ended.counts == BAD[said]
     assert (withdrawn.alias, ledger.catalogue.champion("digits").ordinal) == (CANDIDATE, 1)
     assert ledger.catalogue.versions["digits", ended.version_id].state is VersionState.REFUSED
-    assert ledger.catalogue.rollouts == {}
+    assert ledger.catalogue.tried.rollouts == {}
     assert (CANDIDATE, "digits") not in ledger.catalogue.aliases
 
 
@@ -167,7 +167,7 @@ def test_a_rollout_is_shown_with_what_it_waits_for_and_why_it_ended(rolling):
 def test_the_end_of_the_pipeline_is_that_of_its_rollout(rolling):
     withdrawn = rolling.ledger.learn(facts.PipelineDeleted("digits"))
     assert {each.alias for each in withdrawn} == {CHAMPION, CANDIDATE}
-    assert rolling.ledger.catalogue.rollouts == {}
+    assert rolling.ledger.catalogue.tried.rollouts == {}
 
 
 def test_a_spec_that_is_taken_back_takes_its_candidate_with_it(rolling, world):

@@ -78,7 +78,7 @@ def listed(catalogue: Catalogue, model: str = "") -> list[CanaryShown]:
     known = {each.trained.version_id: each for each in catalogue.versions.values()}
     return [
         CanaryShown(judged, one.trained.model, one.ordinal, other.ordinal, time)
-        for judged, time in catalogue.canaries
+        for judged, time in catalogue.tried.canaries
         for one, other in [(known.get(judged.version_id), known.get(judged.champion_id))]
         if one is not None and other is not None and model in ("", one.trained.model)
     ]

@@ -46,7 +46,7 @@ def begun(released: ModelReleased, plan: Plan | None, spec_digest: str, catalogu
 
 def look(wish: RolloutLook, catalogue: Catalogue) -> list[Decision] | str:
     """Return what follows from what was counted of a candidate, or why nothing does."""
-    record = catalogue.rollouts.get(wish.model)
+    record = catalogue.tried.rollouts.get(wish.model)
     if record is None or record.advanced.epoch != wish.epoch:
         return f"the candidate of model {wish.model} has begun another step, or gone"
     verdict = rollout.judged(record, plan_of(record, catalogue), wish.observed, wish.moment)
@@ -60,7 +60,7 @@ def look(wish: RolloutLook, catalogue: Catalogue) -> list[Decision] | str:
 
 def order(wish: RolloutOrder, catalogue: Catalogue) -> list[Decision] | str:
     """Return what follows from a caller's wish for a candidate, or why nothing does."""
-    record = catalogue.rollouts.get(wish.model)
+    record = catalogue.tried.rollouts.get(wish.model)
     if record is None:
         return f"model {wish.model} has no candidate that is rolled out"
     if wish.advance:
@@ -70,7 +70,7 @@ def order(wish: RolloutOrder, catalogue: Catalogue) -> list[Decision] | str:
 
 def overtaken(released: ModelReleased, catalogue: Catalogue) -> list[Decision]:
     """Return the end of a rollout beside which another version is released."""
-    record = catalogue.rollouts.get(released.model)
+    record = catalogue.tried.rollouts.get(released.model)
     if record is None or record.advanced.version_id == released.version_id:
         return []
     champion = catalogue.aliases.get((released.model, CHAMPION))
@@ -81,7 +81,7 @@ def overtaken(released: ModelReleased, catalogue: Catalogue) -> list[Decision]:
 
 def unwanted(champion: Version, catalogue: Catalogue) -> list[Decision]:
     """Return the end of a rollout whose spec was taken back, so that the champion is what is wanted again."""
-    record = catalogue.rollouts.get(champion.trained.model)
+    record = catalogue.tried.rollouts.get(champion.trained.model)
     if record is None or record.pipeline != champion.trained.pipeline:
         return []
     told = f"the champion, version {champion.ordinal}, is of the spec in force and the newest dataset again"
@@ -90,14 +90,14 @@ def unwanted(champion: Version, catalogue: Catalogue) -> list[Decision]:
 
 def taken_back(model: str, catalogue: Catalogue) -> list[Decision]:
     """Return the end of a model's rollout, if there is one, because its champion is rolled back."""
-    record = catalogue.rollouts.get(model)
+    record = catalogue.tried.rollouts.get(model)
     return [] if record is None else _gone(record, Ends(ROLLED_BACK, RolloutOutcome.ABORTED), None)
 
 
 def listed(catalogue: Catalogue, board: ProgressBoard, moment: datetime, model: str = "") -> list[Rollout]:
     """Return the rollouts of a model, or of all, as they stand at a moment (aware): those that are over first."""
-    ended = [each for each in catalogue.ended_rollouts if model in ("", each.record.advanced.model)]
-    going = [each for name, each in catalogue.rollouts.items() if model in ("", name)]
+    ended = [each for each in catalogue.tried.ended if model in ("", each.record.advanced.model)]
+    going = [each for name, each in catalogue.tried.rollouts.items() if model in ("", name)]
     found = [rollout.shown_ended(each, plan_of(each.record, catalogue)) for each in ended]
     for each in going:
         observed = board.observed(each.advanced.model, each.advanced.epoch)

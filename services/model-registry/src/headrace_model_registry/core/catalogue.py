@@ -56,10 +56,10 @@ from headrace_model_registry.core.records import (
     Version,
     VersionState,
 )
-from headrace_model_registry.core.rollout import EndedRollout, RolloutRecord
 from headrace_model_registry.core.seen import seen_by
 from headrace_model_registry.core.suspected import suspected
 from headrace_model_registry.core.tested import Tested
+from headrace_model_registry.core.tried import Tried
 
 Key: TypeAlias = tuple[str, str]
 
@@ -92,12 +92,8 @@ class Catalogue:
     """The highest epoch given, by model and alias."""
     forgotten: list[ForgottenKey] = field(default_factory=list)
     """The keys that were forgotten, in the order in which they were."""
-    rollouts: dict[str, RolloutRecord] = field(default_factory=dict)
-    """The rollout under way, by model."""
-    ended_rollouts: list[EndedRollout] = field(default_factory=list)
-    """Those that are over, the one that ended last at the end."""
-    canaries: list[tuple[CanaryJudged, datetime]] = field(default_factory=list)
-    """What came of versions that were held against others on rows of the past, and when."""
+    tried: Tried = field(default_factory=Tried)
+    """Rollouts, and canaries on rows of the past."""
     departed: dict[tuple[str, int], "Catalogue"] = field(default_factory=dict)
     """What was known of each deleted pipeline, by its name and the number of those deleted before it."""
     held: dict[Key, Held] = field(default_factory=dict)
@@ -150,7 +146,7 @@ class Catalogue:
         An earlier run that never ended, as in logs of before runs were held, holds up nothing. A candidate is under way
         until its rollout has ended; `ended_rollout` names the model of one that ends now.
         """
-        if any(name != ended_rollout and each.pipeline == pipeline for name, each in self.rollouts.items()):
+        if self.tried.is_busy(pipeline, ended_rollout):
             return True
         never = (RunState.WAITING, RunState.SUPERSEDED)
         latest = next((run for run in self._latest_runs(pipeline) if run.state not in never and run.holds_up), None)
@@ -205,9 +201,7 @@ class Catalogue:
         gone.releases = [release for release in self.releases if release.released.pipeline == event.pipeline]
         self.releases = [release for release in self.releases if release.released.pipeline != event.pipeline]
         gone.tested = self.tested.part(event.pipeline)
-        self.rollouts = {name: each for name, each in self.rollouts.items() if each.pipeline != event.pipeline}
-        self.ended_rollouts = [each for each in self.ended_rollouts if each.record.pipeline != event.pipeline]
-        self.canaries = [each for each in self.canaries if each[0].pipeline != event.pipeline]
+        self.tried.forget(event.pipeline)
         self.departed[event.pipeline, event.incarnation] = gone
 
     @_fold.register
@@ -310,7 +304,7 @@ class Catalogue:
     @_fold.register
     def _(self, event: CanaryJudged, time: datetime) -> None:
         self._end_run(event.run_id, RunState.SUCCEEDED, time)
-        self.canaries.append((event, time))
+        self.tried.note(event, time)
 
     @_fold.register
     def _(self, event: ModelReleased, time: datetime) -> None:
@@ -328,14 +322,8 @@ class Catalogue:
             self.versions[event.pipeline, event.version_id] = judged_elsewhere(version, event.classes)
 
     @_fold.register
-    def _(self, event: RolloutAdvanced, time: datetime) -> None:
-        self.rollouts[event.model] = RolloutRecord(event, time)
-
-    @_fold.register
-    def _(self, event: RolloutEnded, time: datetime) -> None:
-        record = self.rollouts.pop(event.model, None)
-        if record is not None:
-            self.ended_rollouts.append(EndedRollout(record, event, time))
+    def _(self, event: RolloutAdvanced | RolloutEnded, time: datetime) -> None:
+        self.tried.note(event, time)
 
     @_fold.register
     def _(self, event: ModelRefused, _time: datetime) -> None:

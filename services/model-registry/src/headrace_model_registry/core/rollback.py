@@ -28,7 +28,7 @@ def is_of_the_candidate(catalogue: Catalogue, wish: Rollback) -> bool:
     """Tell whether a rollback takes back a candidate alone: what was released last goes, and the champion stays."""
     champion = catalogue.champion(wish.model)
     named = (0, champion.ordinal if champion else 0)
-    return wish.model in catalogue.rollouts and wish.ordinal in named
+    return wish.model in catalogue.tried.rollouts and wish.ordinal in named
 
 
 def _is_retired(release: Release, catalogue: Catalogue) -> bool:

@@ -39,7 +39,7 @@ class Rollouts(Background):
         self.stopping.wait(FIRST_LOOK_S)
         while not self.stopping.wait(LOOK_EVERY_S):
             catalogue = self._state.catalogue
-            for model, record in list(catalogue.rollouts.items()):
+            for model, record in list(catalogue.tried.rollouts.items()):
                 self._look(model, record, catalogue)
 
     def _look(self, model: str, record: RolloutRecord, catalogue: Catalogue) -> None:
