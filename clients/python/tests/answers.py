@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 from headrace import open_inference
+from headrace.events.v1.evaluation_pb2 import TrainingDecided
 from headrace.registry.v1 import registry_service_pb2 as messages
 from headrace.registry.v1 import registry_service_pb2_grpc as services
 
@@ -39,6 +40,22 @@ class Answers(services.RegistryServiceServicer):
     def RecalibrateModel(self, request: Any, context: Any) -> messages.RecalibrateModelResponse:  # noqa: N802
         """Tell of a run."""
         return self._seen(request, context, messages.RecalibrateModelResponse(run_id="recalibrate-7"))
+
+    def ListDecisions(self, request: Any, context: Any) -> messages.ListDecisionsResponse:  # noqa: N802
+        """Tell of two datasets, the second of which is not trained on."""
+        decided = [
+            TrainingDecided(pipeline="digits", dataset_id=digest("d"), cause=cause, trained=trained, reason=reason)
+            for cause, trained, reason in (
+                ("first", True, "trained because no version is served yet"),
+                ("quiet", False, "not trained because accuracy is 0.96 on the new rows"),
+            )
+        ]
+        answer = messages.ListDecisionsResponse(decisions=[messages.Decided(decided=each) for each in decided])
+        return self._seen(request, context, answer)
+
+    def ListEvaluations(self, request: Any, context: Any) -> messages.ListEvaluationsResponse:  # noqa: N802
+        """Tell of none."""
+        return self._seen(request, context, messages.ListEvaluationsResponse())
 
 
 def word_by_word(words: list[Any], seen: list[Any]) -> grpc.RpcMethodHandler[Any, Any]:

@@ -18,7 +18,11 @@ def test_everything_is_well(headrace, registry, inference, canned):
     ]
     result = headrace("status", "--json")
     assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout) == {
+    told = json.loads(result.stdout)
+    assert [(each["pipeline"], each["cause"], each["trained"]) for each in told.pop("decisions")] == [
+        ("digits", "quiet", False)
+    ], "the last of each pipeline"
+    assert told == {
         "services": [
             {
                 "name": "model-registry",
@@ -54,6 +58,7 @@ def test_everything_is_well(headrace, registry, inference, canned):
     assert "headrace.training.requested.v1" not in text, "who is not behind is not listed"
     assert "processes died in 2 partitions" in text
     assert "lane: python" in text
+    assert "pipeline digits: the newest dataset is not trained because accuracy is" in text
     assert "model digits: version 1, 2 served" in text
     assert max(len(line.rstrip()) for line in text.splitlines()) <= 80
 

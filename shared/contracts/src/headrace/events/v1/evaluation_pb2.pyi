@@ -232,7 +232,7 @@ class ModelEvaluated(_message.Message):
 
     @_builtins.property
     def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Drift]:
-        """How far the segment's fields are from those of that test split; empty where nobody can tell."""
+        """How far the segment's fields are from those of the version's dataset; empty where nobody can tell."""
 
     @_builtins.property
     def answers(self) -> Global___Drift:
@@ -293,7 +293,7 @@ class TrainingDecided(_message.Message):
     """Why, for a person. Never empty."""
     cause: _builtins.str
     """What decided: "worse", "drift", "age" or "rows" of train.when; "first", "changed", "unseen" or "failed" where nothing
-    could be compared; "quiet" where it is not trained on. Never empty.
+    could be compared; "quiet" or "withheld" where it is not trained on. Never empty.
     """
     version_id: _builtins.str
     """Digest of the version served then; empty when none was."""
