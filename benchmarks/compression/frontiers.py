@@ -30,8 +30,8 @@ from headrace_engines import beside
 from headrace_engines.processors import own_class
 from headrace_learning.training.randomness import make_deterministic
 from headrace_model_registry.core import choice, specs
-from headrace_model_registry.core.backfill import Artifact
 from headrace_model_registry.core.facts import PipelineSpec, Variant
+from headrace_model_registry.core.facts.backfill import Artifact
 from headrace_runtime.object_store import ObjectStore
 from headrace_trainer.adapters.artifacts import StoredArtifacts
 from headrace_trainer.adapters.checkpoints import StoredCheckpoints

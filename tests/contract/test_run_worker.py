@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from headrace.events.v1 import evaluation_pb2, model_pb2, pipeline_pb2, run_pb2
+from headrace.events.v1 import model_pb2, pipeline_pb2, run_pb2
 from headrace_runtime.kafka import Admin, EventProducer, LogReader, TransactionalProducer
 from headrace_runtime.kafka.envelopes import decode, encode
 from headrace_runtime.object_store import ObjectStore
@@ -22,7 +22,7 @@ from headrace_runtime.records import Outgoing
 from headrace_runtime.runs.folder import MOST_ATTEMPTS, RunFolder, output_prefix, result_name
 from headrace_runtime.runs.worker import COMMANDS_PASSED_OVER, Job, RunWorker
 from headrace_runtime.settings import WorkerSettings
-from headrace_runtime.topics import MODEL_EVALUATED, MODEL_TRAINED, RUN_FAILED, RUN_PROGRESSED, TRAINING_REQUESTED
+from headrace_runtime.topics import MODEL_TRAINED, RUN_FAILED, RUN_PROGRESSED, TRAINING_REQUESTED
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.admin import MemberToRemove
 from kafka.structs import OffsetAndMetadata
@@ -78,17 +78,6 @@ JOB = Job(
     "worker_child",
     lambda command: json.loads(command.spec.json),
     _fact,
-)
-
-
-EVALUATIONS = Job(
-    evaluation_pb2.EvaluationRequested,
-    run_pb2.RUN_KIND_EVALUATION,
-    "worker_child",
-    lambda command: json.loads(command.spec.json),
-    lambda command, result: evaluation_pb2.ModelEvaluated(
-        run_id=command.run_id, version_id=result["version"], attempt=result["attempt"]
-    ),
 )
 
 
@@ -248,31 +237,6 @@ def test_a_worker_that_was_thrown_out_keeps_its_attempt_and_goes_on_with_the_nex
         until(lambda: facts(settings, MODEL_TRAINED.name, model_pb2.ModelTrained, third))
     found = [facts(settings, MODEL_TRAINED.name, model_pb2.ModelTrained, run_id) for run_id in (first, second, third)]
     assert [[fact.attempt for fact in of_run] for of_run in found] == [[1], [1], [1]]
-
-
-def test_a_worker_of_two_jobs_ends_each_command_in_the_fact_of_its_own_job(
-    settings: WorkerSettings, tmp_path: Path, until: Callable[..., None]
-) -> None:
-    def evaluation(behaviour: str) -> str:
-        asked = request(behaviour, flag)
-        message = evaluation_pb2.EvaluationRequested(run_id=asked.run_id, pipeline="p", spec=asked.spec)
-        send(settings, encode(message, source="test"))
-        return asked.run_id
-
-    begin_at_the_end(settings.kafka_bootstrap_servers, group := f"{GROUP}-{uuid.uuid4()}")
-    flag = tmp_path / "hangs"
-    stopped = evaluation("hang once")
-    with worker(settings, group, EVALUATIONS):
-        until(flag.exists)
-    trained, refused = command(settings, "fine"), evaluation("refuse")
-    with worker(settings, group, EVALUATIONS):
-        until(lambda: facts(settings, MODEL_TRAINED.name, model_pb2.ModelTrained, trained))
-        until(lambda: facts(settings, RUN_FAILED.name, run_pb2.RunFailed, refused))
-        until(lambda: facts(settings, MODEL_EVALUATED.name, evaluation_pb2.ModelEvaluated, stopped))
-    (evaluated,) = facts(settings, MODEL_EVALUATED.name, evaluation_pb2.ModelEvaluated, stopped)
-    assert evaluated.attempt == 2
-    (failed,) = facts(settings, RUN_FAILED.name, run_pb2.RunFailed, refused)
-    assert failed.kind == run_pb2.RUN_KIND_EVALUATION
 
 
 BAD_IDS = ["", "..", "../../etc", "a/b", "nul\0", "x" * 300, "dot\u0661", "line\n"]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import grpc
 from headrace import open_inference
 from headrace.events.v1.canary_pb2 import CANARY_VERDICT_WORSE, CanaryFigure, CanaryJudged
+from headrace.events.v1.evaluation_pb2 import TrainingDecided
 from headrace.events.v1.rollout_pb2 import (
     ROLLOUT_OUTCOME_ROLLED_BACK,
     ROLLOUT_STAGE_CANARY,
@@ -31,6 +32,12 @@ class Answers(services.RegistryServiceServicer):
     log: tuple[tuple[int, bytes], ...] = ()
     """Offsets and bytes of the log's entries."""
     head = proof_pb2.LogHead()
+    held: Sequence[messages.Held] = ()
+    """Segments that are held."""
+
+    def ListHeldSegments(self, request: Any, context: Any) -> messages.ListHeldSegmentsResponse:  # noqa: N802
+        """List the segments that a test has chosen."""
+        return self._seen(request, context, messages.ListHeldSegmentsResponse(held=self.held))
 
     def GetLogHead(self, request: Any, context: Any) -> proof_pb2.GetLogHeadResponse:  # noqa: N802
         """Tell the head that a test has chosen."""
@@ -108,6 +115,22 @@ class Answers(services.RegistryServiceServicer):
     def RecalibrateModel(self, request: Any, context: Any) -> messages.RecalibrateModelResponse:  # noqa: N802
         """Tell of a run."""
         return self._seen(request, context, messages.RecalibrateModelResponse(run_id="recalibrate-7"))
+
+    def ListDecisions(self, request: Any, context: Any) -> messages.ListDecisionsResponse:  # noqa: N802
+        """Tell of two datasets, the second of which is not trained on."""
+        decided = [
+            TrainingDecided(pipeline="digits", dataset_id=digest("d"), cause=cause, trained=trained, reason=reason)
+            for cause, trained, reason in (
+                ("first", True, "trained because no version is served yet"),
+                ("quiet", False, "not trained because accuracy is 0.96 on the new rows"),
+            )
+        ]
+        answer = messages.ListDecisionsResponse(decisions=[messages.Decided(decided=each) for each in decided])
+        return self._seen(request, context, answer)
+
+    def ListEvaluations(self, request: Any, context: Any) -> messages.ListEvaluationsResponse:  # noqa: N802
+        """Tell of none."""
+        return self._seen(request, context, messages.ListEvaluationsResponse())
 
 
 def candidate() -> messages.Rollout:

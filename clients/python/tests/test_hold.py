@@ -7,7 +7,8 @@ import json
 import pytest
 from headrace.events.v1 import hold_pb2
 from headrace.registry.v1 import registry_service_pb2 as messages
-from headrace.registry.v1 import registry_service_pb2_grpc as services
+
+from .answers import Answers
 
 HELD, DROPPED = hold_pb2.HOLD_STATE_HELD, hold_pb2.HOLD_STATE_DROPPED
 ONE, OTHER = f"sha256:a{'0' * 63}", f"sha256:b{'1' * 63}"
@@ -26,11 +27,7 @@ def held(segment_id: str = ONE, state: hold_pb2.HoldState.ValueType = HELD) -> m
 def holds(monkeypatch):
     """The segments that the registry lists: made before it is served."""
     found: list[messages.Held] = []
-
-    def answer(fake, request, context):
-        return fake._seen(request, context, messages.ListHeldSegmentsResponse(held=found))
-
-    monkeypatch.setattr(services.RegistryServiceServicer, "ListHeldSegments", answer)
+    monkeypatch.setattr(Answers, "held", found)
     return found
 
 

@@ -18,10 +18,13 @@ def test_everything_is_well(headrace, registry, inference, canned):
     ]
     result = headrace("status", "--json")
     assert result.exit_code == 0, result.output
-    found = json.loads(result.stdout)
-    told = ["version 3 computes in the shadow (step 1 of 4): 12 of 100 calls have come"]
-    assert [each["text"] for each in found.pop("rollouts")] == told
-    assert found == {
+    told = json.loads(result.stdout)
+    rollouts = [each["text"] for each in told.pop("rollouts")]
+    assert rollouts == ["version 3 computes in the shadow (step 1 of 4): 12 of 100 calls have come"]
+    assert [(each["pipeline"], each["cause"], each["trained"]) for each in told.pop("decisions")] == [
+        ("digits", "quiet", False)
+    ], "the last of each pipeline"
+    assert told == {
         "services": [
             {
                 "name": "model-registry",
@@ -57,7 +60,8 @@ def test_everything_is_well(headrace, registry, inference, canned):
     assert "headrace.training.requested.v1" not in text, "who is not behind is not listed"
     assert "processes died in 2 partitions" in text
     assert "lane: python" in text
-    assert f"digits: {told[0]}" in " ".join(text.split())
+    assert f"digits: {rollouts[0]}" in " ".join(text.split())
+    assert "pipeline digits: the newest dataset is not trained because accuracy is" in text
     assert "model digits: version 1, 2 served" in text
     assert max(len(line.rstrip()) for line in text.splitlines()) <= 80
 

@@ -67,6 +67,9 @@ class World:
         self.put(self.models[0], alias="champion", ordinal=1, version_id="sha256:" + "0" * 64)
         self.shelf.announce(["digits"], complete=True)
 
+    async def record(self, served: Served) -> None:
+        self.add(served)
+
     def add(self, served: Served) -> None:
         self.log.append(served)
 

@@ -98,15 +98,15 @@ class World:
 
     def evaluated(self, request, now=0.97, before=0.97, drift=0.02, field="pixels"):
         """Return what a version scores on a segment of 300 rows, each figure within 0.02."""
-        both = [
+        then, latest = (
             facts.Scored(300, (facts.Bounded("accuracy", value, value - 0.02, value + 0.02),), {"accuracy": value})
             for value in (before, now)
-        ]
+        )
         moved = facts.Drift(field, "psi", drift, 0.03, 0.09)
         answers = facts.Drift("", "psi", 0.01, 0.03, 0.09)
         version, segment = request.version.version_id, request.segment.segment_id
         return facts.ModelEvaluated(
-            request.run_id, request.pipeline, version, segment, "classification", *both, 0.998, (moved,), answers
+            request.run_id, request.pipeline, version, segment, "classification", then, latest, 0.998, (moved,), answers
         )
 
     def trained(self, request, model=None, accuracy=0.97):

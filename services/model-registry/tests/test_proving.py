@@ -4,7 +4,7 @@ import copy
 import json
 import random
 import runpy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -23,8 +23,9 @@ from headrace_model_registry.adapters.datasets import StoredDatasets
 from headrace_model_registry.adapters.row_proofs import StoredRows
 from headrace_model_registry.adapters.signing import Signer
 from headrace_model_registry.core import specs
-from headrace_model_registry.core.facts import DatasetFrozen, LogEntry, PipelineSpec
+from headrace_model_registry.core.facts import DatasetFrozen, KeyForgotten, LogEntry, PipelineSpec
 from headrace_model_registry.core.facts.backfill import Artifact
+from headrace_model_registry.core.facts.forgotten import ErasedObject, KeyDigest
 from headrace_model_registry.core.fate import RecordPlace
 from headrace_model_registry.core.proving import Prover, canonical
 from headrace_model_registry.core.served import AnsweredRelease, PredictionServed
@@ -47,22 +48,14 @@ def message(number, data):
     return b"".join(varints) + data
 
 
-def forgotten(event):
-    """Return an entry of the log that tells of objects that others stand in the place of."""
-    told = [message(2, each.digest.encode()) + message(3, each.replacement.encode()) for each in event.erased]
-    return message(25, b"".join(message(7, each) for each in told))
-
-
 class Log:
     """The bytes of a ledger's log, as the writer makes them; the first entries may be of before it was chained."""
 
     def __init__(self, entries, unchained=0):
         tree, self.kept = MerkleTree(), []
         for place, entry in enumerate(entries):
-            data = forgotten(entry.event) if isinstance(entry.event, Forgotten) else b""
-            if not data:
-                logged, *_ = outgoing_of(entry, "test", tree.copy() if place >= unchained else MerkleTree())
-                data = logged.value
+            logged, *_ = outgoing_of(entry, "test", tree.copy() if place >= unchained else MerkleTree())
+            data = logged.value or b""
             tree.append(data)
             self.kept.append((3 * place, data))
         self.tree = tree
@@ -339,15 +332,11 @@ def test_rows_of_a_window_are_proved_in_segments_of_another_schema_too(world, st
             check(resealed(forged))
 
 
-@dataclass
-class Erased:
-    digest: str
-    replacement: str
-
-
-@dataclass
-class Forgotten:
-    erased: tuple[Erased, ...]
+def _forgotten(before, digest, replacement):
+    event = KeyForgotten(
+        "digits", "request", KeyDigest("s", "k"), erased=(ErasedObject("manifest", digest, replacement),)
+    )
+    return LogEntry(before.occur_time, event)
 
 
 def test_a_dataset_that_lost_rows_is_proved_by_the_entries_that_tell_of_it(story, store, prover, released, capsys):
@@ -359,7 +348,7 @@ def test_a_dataset_that_lost_rows_is_proved_by_the_entries_that_tell_of_it(story
         manifest["provenance"]["rejected"] = {"forgotten": number + 1}
         after = put(store, canonical(manifest))
         digests.append(after.digest)
-    log += [LogEntry(log[-1].occur_time, Forgotten((Erased(*pair),))) for pair in pairwise(digests)]
+    log += [_forgotten(log[-1], *pair) for pair in pairwise(digests)]
     made, objects = prover(served), Superseding(store, digests[0], after)
     made._objects = objects
     made._rows = None

@@ -12,6 +12,7 @@ from headrace_client.addresses import find_addresses
 from headrace_client.cli.group import FAILED, TROUBLED
 from headrace_client.cli.local import embedded_platform
 from headrace_client.cli.output import JsonOption, coloured, error_line, plain, print_json, print_parts, say, table
+from headrace_client.decision_views import decision_view
 from headrace_client.errors import (
     HeadraceClientError,
     LocalMissing,
@@ -45,6 +46,8 @@ class Status:
     models: list[View] = field(default_factory=list)
     rollouts: list[View] = field(default_factory=list)
     """Those under way."""
+    decisions: dict[str, View] = field(default_factory=dict)
+    """What was decided last, by pipeline."""
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -69,6 +72,7 @@ def status(as_json: JsonOption = False) -> None:
                 "lane": LANE,
                 "models": found.models,
                 "rollouts": found.rollouts,
+                "decisions": list(found.decisions.values()),
                 "problems": found.problems,
             }
         )
@@ -132,6 +136,7 @@ def _probe(found: Status, name: str, address: str, ready: Callable[[], bool]) ->
 
 def _lags_and_models(found: Status, registry: RegistryClient, inference: InferenceClient) -> None:
     found.lags = [lag_view(lag) for lag in registry.lags()]
+    found.decisions = {each.decided.pipeline: decision_view(each) for each in registry.decisions()}
     found.troubles = [trouble_view(trouble) for trouble in registry.troubles()]
     found.rollouts = [rollout_view(each) for each in registry.rollouts() if not each.HasField("end_time")]
     if found.services[INFERENCE]["state"] in (RUNNING, NOT_READY):
@@ -179,6 +184,10 @@ def _print(found: Status) -> None:
     if found.in_trouble:
         parts.append(f"[yellow]pipelines that need a hand: {plain(', '.join(found.in_trouble))}[/]")
     parts += [plain(f"{each['model']}: {each['text']}") for each in found.rollouts]
+    parts += [
+        f"pipeline {plain(pipeline)}: the newest dataset is {plain(decision['reason'])}"
+        for pipeline, decision in found.decisions.items()
+    ]
     print_parts([*parts, f"lane: {LANE}"])
     for model in found.models:
         versions = ", ".join(model["versions"])

@@ -30,6 +30,8 @@ from headrace_compressor.errors import NothingToMeasure
 CERTAINTY: Final = 0.998
 """How often an interval holds the true value: one end or the other is wrong once in a thousand times each."""
 REPLICATES: Final = 100
+MOST_FIGURES: Final = 1_000
+"""Figures that are told; of more, as of thousands of classes, those of the whole alone: events have a size."""
 _ANSWERS_ALARM: Final = 1 / 2_000
 """How often answers to rows of one distribution may be told apart."""
 _Z: Final = NormalDist().inv_cdf(0.5 + CERTAINTY / 2)
@@ -77,6 +79,8 @@ class Scorer:
             if not sample.rows:
                 raise NothingToMeasure(f"expected rows of {what} to score a version on, got none")
             found = _finite({**scores.metrics(), **parts.metrics()})
+            if len(found) > MOST_FIGURES:
+                found = {name: value for name, value in found.items() if "/" not in name}
             bounds = _bounded(found, answerer, slices, sample)
         return Scored(sample.rows, bounds, found), sample
 

@@ -23,6 +23,7 @@ from headrace_model_registry.core import prediction_ids, specs
 from headrace_model_registry.core.facts import (
     DatasetFrozen,
     Event,
+    KeyForgotten,
     LogEntry,
     ModelReleased,
     ModelTrained,
@@ -216,7 +217,8 @@ def _replaced(entries: Sequence[LogEntry], after: int, digest: str) -> list[int]
     """Return where in the log it is told what stands in the place of an object, since keys were forgotten."""
     found = []
     for place in range(after + 1, len(entries)):
-        erased = {each.digest: each.replacement for each in getattr(entries[place].event, "erased", ())}
+        event = entries[place].event
+        erased = {each.digest: each.replacement for each in event.erased} if isinstance(event, KeyForgotten) else {}
         if erased.get(digest):
             found.append(place)
             digest = erased[digest]

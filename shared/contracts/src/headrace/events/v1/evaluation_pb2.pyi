@@ -293,7 +293,7 @@ class TrainingDecided(_message.Message):
     """Why, for a person. Never empty."""
     cause: _builtins.str
     """What decided: "worse", "drift", "age" or "rows" of train.when; "first", "changed", "unseen" or "failed" where nothing
-    could be compared; "quiet" where it is not trained on. Never empty.
+    could be compared; "quiet" or "withheld" where it is not trained on. Never empty.
     """
     version_id: _builtins.str
     """Digest of the version served then; empty when none was."""
