@@ -227,6 +227,13 @@ def test_a_file_is_tried_again_when_others_may_have_ended_its_process(tmp_path: 
         reader.read([b"SIGTERM"])
 
 
+@pytest.mark.parametrize("lie", [b"\xff" * 16, struct.pack(">II", 2, 0) + b"no", struct.pack(">II", 1, 0) + b"7"])
+def test_what_a_reader_that_was_taken_over_tells_is_no_answer(lie: bytes) -> None:
+    found = Reader("hostile", {}, HOSTILE).read([b"lie " + lie, b"ok 1"])
+    assert isinstance(found[0], str)
+    assert found[1] == ({"told": "ok"}, b"1")
+
+
 def test_a_batch_of_files_that_hang_is_given_up() -> None:
     reader = Reader("hostile", {}, HOSTILE, limit_s=0.05)
     with pytest.raises(FilesTooSlow, match=f"{MOST_STOPPED} times after 0.05 s each"):
