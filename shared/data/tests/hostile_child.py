@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,12 @@ else:
     # Without the rest of the package, as the process that it stands for.
     sys.path.append(str(Path(find_spec("headrace_data").origin).parent / "formats"))
     from file_child import main
+
+
+def lie(answer: bytes) -> None:
+    for descriptor in range(3, 10):
+        with suppress(OSError):
+            os.write(descriptor, answer)
 
 
 def hostile_reader(_: Mapping[str, Any]) -> Read:
@@ -30,6 +37,8 @@ def hostile_reader(_: Mapping[str, Any]) -> Read:
             os.write(1, b"nobody reads this")
             with open(rest, "wb") as file:  # noqa: PTH123
                 file.write(b"x")
+        if word == b"lie":
+            lie(rest)
         if word == b"once":
             os.kill(os.getpid(), signal.SIGKILL) if not os.path.exists(rest) else None  # noqa: PTH110
         if word.startswith(b"SIG"):

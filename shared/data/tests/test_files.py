@@ -227,6 +227,13 @@ def test_a_file_is_tried_again_when_others_may_have_ended_its_process(tmp_path: 
         reader.read([b"SIGTERM"])
 
 
+@pytest.mark.parametrize("lie", [b"\xff" * 16, struct.pack(">II", 2, 0) + b"no", struct.pack(">II", 1, 0) + b"7"])
+def test_what_a_reader_that_was_taken_over_tells_is_no_answer(lie: bytes) -> None:
+    found = Reader("hostile", {}, HOSTILE).read([b"lie " + lie, b"ok 1"])
+    assert isinstance(found[0], str)
+    assert found[1] == ({"told": "ok"}, b"1")
+
+
 def test_a_batch_of_files_that_hang_is_given_up() -> None:
     reader = Reader("hostile", {}, HOSTILE, limit_s=0.05)
     with pytest.raises(FilesTooSlow, match=f"{MOST_STOPPED} times after 0.05 s each"):
@@ -253,8 +260,8 @@ def test_few_bytes_that_are_many_pixels_are_taken_few_at_a_time() -> None:
     assert [RecordChecker(stream).most_rows for stream in (small, large)] == [2**24 // 786, 15]
     plain = png(1024, 1024, bytes(2**20))
     assert len(plain) < 2_000
-    checked = RecordChecker(large).check([plain] * 2, [0] * 2, range(2), messages=[Sent("1"), Sent("2")])
-    assert (checked.batch.column("label").to_pylist(), checked.rejected) == ([1, 2], [])
+    checked = RecordChecker(large).check([plain], [0], [0], messages=[Sent("1")])
+    assert (checked.batch.column("label").to_pylist(), checked.rejected) == ([1], [])
 
 
 def test_rows_are_cut_in_order() -> None:

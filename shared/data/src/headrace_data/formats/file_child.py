@@ -16,6 +16,7 @@ import signal
 import struct
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -150,7 +151,12 @@ def _answer(read: Read, data: bytes, limit_s: float) -> tuple[dict[str, Any], by
 
 
 def _bound() -> None:
-    """Let the kernel refuse memory beyond the bound, and every byte to a file."""
+    """Let the kernel refuse memory beyond the bound, and every byte to a file.
+
+    When it is out of memory itself, it ends this process before others.
+    """
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     sizes = Path("/proc/self/statm")

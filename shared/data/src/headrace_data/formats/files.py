@@ -19,6 +19,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -35,6 +36,7 @@ MOST_STOPPED: Final = 4
 """How many files of one batch may be stopped, before the batch as a whole takes too long."""
 _TOGETHER_BYTES: Final = 8 * 1024 * 1024
 """About how many bytes of files are sent at a time, one file at least."""
+_LARGEST_ANSWER: Final = 64 * 1024 * 1024
 _CHILD: Final = str(Path(__file__).with_name("file_child.py"))
 """Run by itself, without the rest of this package."""
 _KEPT: Final = ("PATH", "LD_LIBRARY_PATH", "LANG", "PYTHONPYCACHEPREFIX")
@@ -168,10 +170,20 @@ class _Child:
             left = left[os.write(self._in, left) :]
 
     def answer(self) -> Found | str:
-        """Return the answer for the next file."""
+        """Return the answer for the next file.
+
+        What a reader that was taken over writes in its place ends it.
+        """
         sizes = struct.unpack(">II", self._take(8))
-        text, body = (self._take(size) for size in sizes)
-        meta: dict[str, Any] = json.loads(text)
+        meta: Any = None
+        body = b""
+        if max(sizes) <= _LARGEST_ANSWER:
+            text, body = (self._take(size) for size in sizes)
+            with suppress(ValueError):
+                meta = json.loads(text)
+        if type(meta) is not dict:
+            self._process.kill()
+            raise EOFError
         return str(meta[REASON]) if REASON in meta else (meta, body)
 
     def _take(self, size: int) -> bytes:
