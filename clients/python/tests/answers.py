@@ -32,6 +32,8 @@ class Answers(services.RegistryServiceServicer):
     log: tuple[tuple[int, bytes], ...] = ()
     """Offsets and bytes of the log's entries."""
     head = proof_pb2.LogHead()
+    forgotten: Sequence[messages.ForgottenKey] = ()
+    """Tests give one a list of its own."""
     held: Sequence[messages.Held] = ()
     """Segments that are held."""
 
@@ -111,6 +113,14 @@ class Answers(services.RegistryServiceServicer):
         )
         found = messages.Canary(judged=judged, model="digits", ordinal=3, champion_ordinal=2)
         return self._seen(request, context, messages.ListCanariesResponse(canaries=[found]))
+
+    def ForgetKey(self, request: Any, context: Any) -> messages.ForgetKeyResponse:  # noqa: N802
+        """Take the request."""
+        return self._seen(request, context, messages.ForgetKeyResponse(request_id="request-7"))
+
+    def ListForgottenKeys(self, request: Any, context: Any) -> messages.ListForgottenKeysResponse:  # noqa: N802
+        """Tell what was forgotten."""
+        return self._seen(request, context, messages.ListForgottenKeysResponse(keys=self.forgotten))
 
     def RecalibrateModel(self, request: Any, context: Any) -> messages.RecalibrateModelResponse:  # noqa: N802
         """Tell of a run."""
