@@ -160,7 +160,7 @@ class World:
             facts.CompressionRequested: facts.RunKind.COMPRESSION,
             facts.EvaluationRequested: facts.RunKind.EVALUATION,
         }
-        kind = kinds[type(request)]
+        kind = kinds.get(type(request), facts.RunKind.COMPRESSION)
         return facts.RunFailed(request.run_id, request.pipeline, kind, reason)
 
 

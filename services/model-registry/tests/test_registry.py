@@ -172,7 +172,7 @@ def test_every_problem_of_a_spec_is_named_with_line_and_path(registry, cluster, 
     with pytest.raises(InvalidInput) as raised:
         registry.apply_pipeline(wrong, create_topic=True)
     text = str(raised.value)
-    for line, path in ((9, "stream.schema[1].shape[0]"), (14, "train.seed"), (18, "serve.cache")):
+    for line, path in ((9, "stream.schema[1].shape[0]"), (14, "train.seed"), (19, "serve.cache")):
         assert f"line {line}: {path}: " in text
     assert writer.written == []
     assert set(cluster.topics) == {"digits"}

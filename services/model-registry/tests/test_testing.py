@@ -3,8 +3,11 @@
 from dataclasses import replace
 
 import pytest
-from headrace_model_registry.core import facts
+from headrace_model_registry.core import facts, queries
 from headrace_model_registry.core.objections import Objection
+from headrace_model_registry.transport.converters import from_log_entry, to_log_entry
+from headrace_model_registry.transport.telling import tell
+from prometheus_client import REGISTRY
 
 TRIGGERS = "{worse: 0.02, drift: 0.2}"
 
@@ -174,3 +177,22 @@ def test_the_log_gives_the_same_catalogue_and_a_deleted_pipeline_takes_it_along(
     assert served.ledger.catalogue.tested.decided == []
     (gone,) = served.ledger.catalogue.departed.values()
     assert len(gone.tested.decided) == 2
+
+
+def test_callers_metrics_and_the_log_tell_of_evaluations_and_decisions(served):
+    decided, _ = served.decide(2, now=0.5, drift=0.31)
+    catalogue = served.ledger.catalogue
+    (evaluated,) = queries.evaluations(catalogue, "digits")
+    assert (evaluated.ordinal, evaluated.measure) == (1, "accuracy")
+    assert [each.decided for each in queries.decisions(catalogue, "digits")] == [served.first[0], decided]
+    status = queries.status(catalogue, queries.ProgressBoard(), "digits")
+    assert status.decision == decided
+    assert [run.kind for run in status.runs] == [facts.RunKind.EVALUATION, facts.RunKind.TRAINING]
+    assert [from_log_entry(to_log_entry(entry)) for entry in served.ledger.log] == served.ledger.log
+    tell(served.ledger.log)
+    read = REGISTRY.get_sample_value
+    assert read("headrace_live_quality", {"pipeline": "digits", "measure": "accuracy"}) == 0.5
+    assert read("headrace_live_quality_changed", {"pipeline": "digits", "measure": "accuracy"}) == pytest.approx(-0.47)
+    assert read("headrace_drift", {"pipeline": "digits", "field": "pixels"}) == pytest.approx(0.28)
+    causes = {"pipeline": "digits", "cause": "worse", "trained": "true"}
+    assert read("headrace_training_decisions_total", causes) == 1
