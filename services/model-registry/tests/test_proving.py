@@ -7,6 +7,7 @@ import runpy
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -62,7 +63,7 @@ class Log:
             data = forgotten(entry.event) if isinstance(entry.event, Forgotten) else b""
             if not data:
                 logged, *_ = outgoing_of(entry, "test", tree.copy() if place >= unchained else MerkleTree())
-                data = logged.value
+                data = logged.value or b""
             tree.append(data)
             self.kept.append((3 * place, data))
         self.tree = tree
@@ -359,7 +360,8 @@ def test_a_dataset_that_lost_rows_is_proved_by_the_entries_that_tell_of_it(story
         manifest["provenance"]["rejected"] = {"forgotten": number + 1}
         after = put(store, canonical(manifest))
         digests.append(after.digest)
-    log += [LogEntry(log[-1].occur_time, Forgotten((Erased(*pair),))) for pair in pairwise(digests)]
+    told: list[Any] = [Forgotten((Erased(*pair),)) for pair in pairwise(digests)]
+    log += [LogEntry(log[-1].occur_time, each) for each in told]
     made, objects = prover(served), Superseding(store, digests[0], after)
     made._objects = objects
     made._rows = None
