@@ -50,8 +50,9 @@ class PipelineStatus:
     failure: str
     troubles: tuple[PipelineTroubled, ...] = ()
     withheld: str = ""
-    qualities: tuple[QualityMeasured, ...] = ()
     """Why nothing is trained on the dataset, by the spec in force; empty when something may be."""
+    qualities: tuple[QualityMeasured, ...] = ()
+    """How good answers were whose labels came later, by version."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from headrace.events.v1 import (
     model_pb2,
     pipeline_pb2,
     prediction_pb2,
+    quality_pb2,
     record_pb2,
     run_pb2,
 )
@@ -38,6 +39,7 @@ _MODULES = (
     model_pb2,
     pipeline_pb2,
     prediction_pb2,
+    quality_pb2,
     record_pb2,
     run_pb2,
     registry_log_pb2,
