@@ -39,8 +39,6 @@ def test_rows_with_the_key_of_another_and_late_ones_are_told(headrace, registry,
     registry.states = [canned.state(dataset=dataset)]
     result = headrace("wait", "digits", "--until", "frozen", "--timeout", "20s")
     assert "1257 train, 270 validation, 265 test, 120 with the key of another row, 31 late" in result.stderr
-    dataset.frozen.awaiting_labels = 17
-    assert "17 without their labels yet" in headrace("wait", "digits", "--until", "frozen").stderr
 
 
 def test_what_is_left_out_of_training_is_told_apart_from_what_is_rejected() -> None:
