@@ -84,6 +84,7 @@ def test_datasets_as_json(headrace, full, canned):
         "unread": {},
         "repeated_keys": 0,
         "late_rows": 0,
+        "awaiting_labels": 0,
         "rarest": None,
         "leaks": None,
         "outliers": [],

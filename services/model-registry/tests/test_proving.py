@@ -40,14 +40,6 @@ PREDICTION = "019b7615-8800-7abc-8def-0123456789ab"
 ROWS = 300
 
 
-def message(number, data):
-    """Return a field of a protobuf message that holds bytes."""
-    size = len(data)
-    head = number << 3 | 2
-    varints = [bytes([each & 127 | 128, each >> 7]) if each > 127 else bytes([each]) for each in (head, size)]
-    return b"".join(varints) + data
-
-
 class Log:
     """The bytes of a ledger's log, as the writer makes them; the first entries may be of before it was chained."""
 

@@ -58,15 +58,15 @@ class QualityMeasured:
     """How good the answers of one version were, of which the labels came later."""
 
     pipeline: str
+    incarnation: int
     model: str
     version_id: str
     rows: int
+    metrics: Mapping[str, float]
+    awaiting_labels: int
+    unlabelled: int
+    unmeasured: int
     since_time: datetime
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    awaiting_labels: int = 0
-    unlabelled: int = 0
-    unmeasured: int = 0
-    incarnation: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,13 +61,14 @@ class PipelineStatus:
     failure: str
     troubles: tuple[PipelineTroubled, ...] = ()
     withheld: str = ""
-    qualities: tuple[QualityMeasured, ...] = ()
     """Why nothing is trained on the dataset, by the spec in force; empty when something may be."""
     rollout: Rollout | None = None
     decision: TrainingDecided | None = None
     """What was decided of the dataset."""
     held: tuple[Held, ...] = ()
     """The segments that are held or were dropped."""
+    qualities: tuple[QualityMeasured, ...] = ()
+    """How good answers were whose labels came later, by version."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ of the first dataset, and where an evaluation fails, it is trained on, and the d
 under way nothing is decided: afterwards what is served then is scored on the newest segment, and that decides.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from headrace_data.spec import own_name
@@ -18,11 +19,13 @@ from headrace_model_registry.core.facts import (
     DatasetFrozen,
     Decision,
     EvaluationRequested,
+    Event,
     LogEntry,
     ModelCompressed,
     ModelEvaluated,
     ModelTrained,
     PipelineSpec,
+    RolloutEnded,
     RunFailed,
     TrainingDecided,
 )
@@ -30,7 +33,7 @@ from headrace_model_registry.core.origins import reference
 from headrace_model_registry.core.records import RunState, Version
 from headrace_model_registry.core.training import training_on, working_spec
 from headrace_model_registry.core.verdict import task_learned
-from headrace_model_registry.core.wishes import Input
+from headrace_model_registry.core.wishes import Input, Wish
 from headrace_model_registry.core.withheld import why_withheld
 
 
@@ -61,17 +64,23 @@ def on_spec(frozen: DatasetFrozen, spec: PipelineSpec, catalogue: Catalogue) -> 
 
 def after(fact: Input, decisions: list[Decision], catalogue: Catalogue) -> list[Decision]:
     """Return what follows for a pipeline's newest dataset where it was not decided on yet, and can be now."""
-    if not isinstance(fact, ModelEvaluated | ModelTrained | ModelCompressed | RunFailed):
-        return []
-    newest = catalogue.newest_dataset(fact.pipeline)
-    if newest is None or catalogue.tested.undecided.get(fact.pipeline) != newest.frozen.dataset_id:
+    if isinstance(fact, ModelEvaluated | ModelTrained | ModelCompressed | RunFailed):
+        return _after(fact.pipeline, [fact, *decisions], catalogue)
+    recorded: list[Event] = [] if isinstance(fact, Wish) else [fact]
+    ended = [each for each in decisions if isinstance(each, RolloutEnded)]
+    return [each for one in ended for each in _after(one.pipeline, [*recorded, *decisions], catalogue)]
+
+
+def _after(pipeline: str, events: Sequence[Event], catalogue: Catalogue) -> list[Decision]:
+    newest = catalogue.newest_dataset(pipeline)
+    if newest is None or catalogue.tested.undecided.get(pipeline) != newest.frozen.dataset_id:
         return []
     then = catalogue.copy()
-    for event in (fact, *decisions):
+    for event in events:
         then.fold(LogEntry(newest.freeze_time, event))
     frozen = newest.frozen
-    spec = working_spec(fact.pipeline, then.specs[fact.pipeline, frozen.spec_digest], then)
-    if specs.triggers(spec) is None or then.is_busy(fact.pipeline):
+    spec = working_spec(pipeline, then.specs[pipeline, frozen.spec_digest], then)
+    if specs.triggers(spec) is None or then.is_busy(pipeline):
         return []
     return _decided(frozen, spec, then)
 
