@@ -111,6 +111,20 @@ class Lane:
         self.pipeline = load_pipeline(changed)
         self._document, self._checker = changed, RecordChecker(self.pipeline.stream)
 
+    def label_later(self, within: str, serve: str = "{}") -> None:
+        """Have labels come later, on the topic of `label`; the new spec must still be applied."""
+        topic = f"  topic: {self.name}\n"
+        changed = self._document.replace(topic, f"{topic}  labels: {{topic: {self.name}-labels, within: {within}}}\n")
+        changed += f"serve: {serve}\n"
+        self.pipeline = load_pipeline(changed)
+        self._document, self._checker = changed, RecordChecker(self.pipeline.stream.incoming)
+        with Admin(self.settings, "test") as admin:
+            admin.ensure_topic(f"{self.name}-labels", 2)
+
+    def label(self, *values: bytes) -> None:
+        """Send labels to partitions in turns."""
+        self._write(*(Outgoing(f"{self.name}-labels", None, each, partition=at % 2) for at, each in enumerate(values)))
+
     def apply(self) -> None:
         spec = pipeline_pb2.PipelineSpec(json=self.pipeline.canonical_json(), digest=self.pipeline.digest)
         applied = pipeline_pb2.PipelineApplied(pipeline=self.name, spec=spec, partitions=PARTITIONS)

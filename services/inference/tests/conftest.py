@@ -131,6 +131,9 @@ class _Log:
     def __init__(self) -> None:
         self.seen: list[Served] = []
 
+    async def record(self, served: Served) -> None:
+        self.add(served)
+
     def add(self, served: Served) -> None:
         self.seen.append(served)
 

@@ -66,6 +66,9 @@ class Ways:
         self.compute = Compute(1, Capacity(calls=2, wait_s=60.0))
         self._quick, self._long = (Predictor(self.shelf, HotPredictions(None), self.compute, self) for _ in range(2))
 
+    async def record(self, served: Served) -> None:
+        self.add(served)
+
     def add(self, served: Served) -> None:
         """Nobody asks for what was served."""
 

@@ -31,6 +31,9 @@ class Log:
     def __init__(self) -> None:
         self.seen: list[Served] = []
 
+    async def record(self, served: Served) -> None:
+        self.add(served)
+
     def add(self, served: Served) -> None:
         self.seen.append(served)
 

@@ -124,6 +124,9 @@ class Unkept:
 class Unheard:
     """A log of predictions that keeps nothing."""
 
+    async def record(self, served: Any) -> None:
+        self.add(served)
+
     def add(self, served: Any) -> None:
         """Forget it."""
 

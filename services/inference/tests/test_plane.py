@@ -37,6 +37,9 @@ class Log:
     def __init__(self) -> None:
         self.seen: list[PredictionServed] = []
 
+    async def record(self, served: Served) -> None:
+        self.add(served)
+
     def add(self, served: Served) -> None:
         self.seen += to_served([served.without_large_parts()]).predictions
 

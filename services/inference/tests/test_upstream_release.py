@@ -310,8 +310,10 @@ def test_an_event_says_where_a_model_is_whatever_the_processor() -> None:
         Upstream(("http://vllm:8000",), "{model}-v{version}", "vllm"),
     )
     assert not release.withholds
-    message.withholds = True
-    assert to_release(message, "avx2").withholds
+    message.withholds = message.records = True
+    told = to_release(message, "avx2")
+    assert told.withholds
+    assert told.records
     message.upstream.ClearField("urls")
     with pytest.raises(Unprocessable, match="expected servers"):
         to_release(message, "avx2")

@@ -152,6 +152,7 @@ def test_a_release_of_a_pipeline_with_personal_fields_withholds_calls():
     pipeline = load_pipeline(personal % ("0" * 64, "{cache: off}"))
     assert specs.withholds(facts.PipelineSpec(pipeline.canonical_json(), pipeline.digest))
     assert not specs.withholds(answering("{cache: off}"))
+    assert not specs.records(answering("{cache: off}"))
 
 
 def test_a_rollback_brings_back_what_each_class_served(story, ledger):

@@ -7,6 +7,8 @@ from headrace_runtime.errors import FailedPrecondition
 
 INK = "    - {name: ink, type: float32, role: feature, nullable: true}\n    - {name: digit"
 
+LATER = ("  topic: digits\n", "  topic: digits\n  labels: {topic: outcomes}\n")
+
 
 def pipeline(world, *changes: tuple[str, str]) -> Pipeline:
     document = world.document().decode()
@@ -37,6 +39,7 @@ def test_rows_of_before_are_rows_of_what_grows(world, change):
         (("name: pixels, type: float32", "name: pixels, type: int32"), "schema field 'pixels'"),
         (("name: digit, type: int64", "name: digit, type: int32"), "schema field 'digit'"),
         (("name: id, type: string", "name: id, type: int64"), "schema field 'id'"),
+        (LATER, "labels"),
     ],
 )
 def test_what_rows_of_before_are_not_is_refused(world, change, named):
@@ -48,3 +51,10 @@ def test_what_has_grown_does_not_shrink(world):
     for change in (("    - {name: digit", INK), ("name: pixels, type: float32", "name: pixels, type: float64")):
         with pytest.raises(FailedPrecondition):
             require_same_rows(pipeline(world), pipeline(world, change).stream)
+
+
+def test_how_long_labels_may_take_can_change(world):
+    longer = (LATER[0], LATER[1].replace("}", ", within: 30d}"))
+    require_same_rows(pipeline(world, longer), pipeline(world, LATER).stream)
+    with pytest.raises(FailedPrecondition, match=r"\(labels\)"):
+        require_same_rows(pipeline(world), pipeline(world, LATER).stream)

@@ -1,10 +1,13 @@
 from collections import Counter
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from headrace_data.key_digests import Digests, key_digests
 from headrace_data.manifest import OffsetRange
 from headrace_data.spec import Freeze
 from headrace_preprocessing.core.filling import Filling, rows_wanted
+from headrace_preprocessing.core.pairs import Pairs
 
 WRITTEN_MS = 1_700_000_000_000
 
@@ -119,3 +122,38 @@ def test_a_batch_that_goes_back_is_of_another_topic(sources: list[tuple[int, int
     assert not filling.begins_anew([covering(*source) for source in sources])
     filling.add(3, {}, [covering(0, 0, 10), covering(-1, 7, 8)], 0.0, WRITTEN_MS)
     assert filling.begins_anew([covering(*source) for source in sources]) is anew
+
+
+@pytest.mark.parametrize(
+    ("rows", "ready", "now_s", "due"),
+    [(100, 29, 1e9, True), (100, 30, 100.0, True), (100, 29, 102.0, False), (0, 30, 100.0, True), (100, 0, 1e5, False)],
+)
+def test_rows_that_wait_for_labels_make_no_dataset_due(rows: int, ready: int, now_s: float, due: bool) -> None:
+    when, filling = policy(after_records=30, after_idle="3s"), filled(rows)
+    filling.ready = ready
+    assert filling.due(when, now_s, WRITTEN_MS) == due
+    assert (filling.rest_s(when, now_s, WRITTEN_MS) == 0.0) == due
+
+
+def test_rows_without_a_label_go_to_the_store_in_time() -> None:
+    when, filling = policy(after_records=30, max_age="1h"), filled(100)
+    filling.ready = 0
+    assert filling.rest_s(when, 100.0, WRITTEN_MS) == 3600.0
+    assert not filling.due(when, 100.0, WRITTEN_MS + 3_599_000)
+    assert filling.due(when, 100.0, WRITTEN_MS + 3_600_000)
+    filling.requests.append("one")
+    assert filling.due(when, 100.0, WRITTEN_MS)
+
+
+def test_rows_and_labels_are_pairs_whichever_comes_first() -> None:
+    def keys(*of: int) -> Digests:
+        return key_digests(pa.array(of, pa.int64()))
+
+    pairs = Pairs([keys(1, 2)], [keys(2, 9)])
+    assert (pairs.ready, pairs.waiting) == (1, 1)
+    pairs.add_rows(keys(3, 3, 9))
+    pairs.add_labels(keys(3, 4, 3))
+    assert (pairs.ready, pairs.waiting) == (4, 1)
+    pairs.add_rows(keys(4))
+    pairs.add_labels(keys(1))
+    assert (pairs.ready, pairs.waiting) == (6, 0)

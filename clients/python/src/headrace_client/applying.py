@@ -114,7 +114,7 @@ def _demands(pipeline: Pipeline) -> tuple[str | None, int | None]:
 def _source(pipeline: Pipeline) -> tuple[object, ...]:
     # Rows of before were treated as they were then.
     stream = pipeline.stream
-    return stream.topic, stream.time, stream.personal, stream.select
+    return stream.topic, stream.time, stream.personal, stream.select, stream.labels
 
 
 def _parsed(spec: PipelineSpec) -> Pipeline | None:

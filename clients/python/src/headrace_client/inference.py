@@ -132,11 +132,18 @@ class InferenceClient(ServiceClient):
             return None
 
     def infer(
-        self, model: str, inputs: Mapping[str, Array], *, version: str = "", outputs: Sequence[str] = ()
+        self,
+        model: str,
+        inputs: Mapping[str, Array],
+        *,
+        version: str = "",
+        outputs: Sequence[str] = (),
+        keys: Sequence[int | str] = (),
     ) -> InferenceResult:
         """Send arrays (first dimension: rows) and return the answer; data types follow from the arrays' dtypes.
 
-        `outputs` names those that are wanted, such as embedding; none for all.
+        `outputs` names those that are wanted, such as embedding; none for all. `keys` are those of the rows, by which
+        labels find the answers later, where the pipeline measures these (serve.quality).
         Arrays of objects are texts; where they hold numbers and None they are FP64 with NaN. NaN is a missing number;
         None, NaN and "" are a missing text.
         """
@@ -145,6 +152,8 @@ class InferenceClient(ServiceClient):
         request = _request(model, inputs, version)
         for name in outputs:
             request.outputs.add(name=name)
+        if keys:
+            request.parameters["key"].string_param = str(keys[0]) if len(keys) == 1 else json.dumps(list(keys))
         return _result(self._call("ModelInfer", request))
 
     def explain(self, model: str, inputs: Mapping[str, Array], *, version: str = "") -> InferenceResult:

@@ -165,13 +165,19 @@ def _records(state: messages.WatchPipelineResponse, counts: bool, pause_rows: in
         total = rows.train + rows.validation + rows.test
         masked = masked_text(state.dataset.frozen.masked)
         unread = unread_text(state.dataset.frozen.unread)
-        return Stage("records", Mark.DONE, _joined(f"{total} rows", rejected, masked, unread))
+        awaiting = _awaiting(state.dataset.frozen.awaiting_labels)
+        return Stage("records", Mark.DONE, _joined(f"{total} rows", rejected, masked, unread, awaiting))
     if not state.HasField("filling"):
         return Stage("records", Mark.WAITING, "none has come in yet")
     filling = state.filling
     of = f" of {filling.rows_wanted}" if filling.rows_wanted else ""
     few = f"; a pause takes {pause_rows} or more" if filling.rows < pause_rows else ""
-    return Stage("records", Mark.RUNNING, _joined(f"{filling.rows}{of} rows", rejected_text(filling.rejected)) + few)
+    told = _joined(f"{filling.rows}{of} rows", _awaiting(filling.awaiting_labels))
+    return Stage("records", Mark.RUNNING, _joined(told, rejected_text(filling.rejected)) + few)
+
+
+def _awaiting(rows: int) -> str:
+    return f"{rows} without their labels yet" if rows else ""
 
 
 def _dataset(state: messages.WatchPipelineResponse, counts: bool) -> Stage:

@@ -56,6 +56,7 @@ def dataset_view(dataset: messages.Dataset) -> View:
         "unread": dict(sorted(frozen.unread.items())),
         "repeated_keys": frozen.repeated_keys,
         "late_rows": frozen.late_rows,
+        "awaiting_labels": frozen.awaiting_labels,
         **remarks_view(frozen),
         "sources": [{"partition": part.partition, "start": part.start, "end": part.end} for part in frozen.sources],
         "manifest": artifact_view(frozen.manifest),

@@ -120,6 +120,9 @@ class Predictions(Protocol):
     def add(self, served: Served) -> None:
         """Take note, without waiting; may lose it."""
 
+    def record(self, served: Served) -> Awaitable[None]:
+        """Return what is done once Kafka has it; raises Unavailable when that cannot be told in time."""
+
 
 class Hot(Protocol):
     """Answers that were given before."""

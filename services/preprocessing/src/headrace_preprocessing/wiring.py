@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from headrace.events.v1.pipeline_pb2 import PipelineApplied
-from headrace_data.spec import parse_canonical
+from headrace_data.decoders import schemas_of
+from headrace_data.spec import Pipeline, parse_canonical
 from headrace_runtime.kafka import Admin, EventProducer, GroupConsumer, TransactionalProducer
 from headrace_runtime.kafka.gaps import Gap
 from headrace_runtime.kafka.troubles import Troubles
@@ -32,6 +33,7 @@ from headrace_preprocessing.transport.clean_messages import CleanMessages
 from headrace_preprocessing.transport.consumer import gap_messages, handler
 from headrace_preprocessing.transport.converters import Origin
 from headrace_preprocessing.transport.freezer import Freezer
+from headrace_preprocessing.transport.live_quality import QualityWatch
 from headrace_preprocessing.transport.suspects import BatchSuspects
 
 NAME = "preprocessing"
@@ -83,12 +85,27 @@ def _pipeline_parts(
         AwaitedSpecs(pipeline.digest, ask).ready,
         account,
     )
+    return [loop, *_freezing(settings, pipeline, events, messages, tell)]
+
+
+def _freezing(
+    settings: Settings,
+    pipeline: Pipeline,
+    events: EventProducer,
+    messages: CleanMessages,
+    tell: Callable[[str, str], None],
+) -> list[Component]:
     origin = partial(_origin, settings, pipeline.stream.topic)
     histories = Histories(settings, pipeline, ObjectStore(settings.store_url))
     keys = KeyFolder(settings.personal_keys_dir, KEYS_SETTING).key
     topics, kept = TopicRanges(settings, settings.stall_s), partial(retentions, settings, pipeline)
     outside = Outside(partial(rows_between, settings), histories, topics, keys, kept)
-    return [loop, Freezer(settings, pipeline, events, origin, messages, tell, outside)]
+    freezer = Freezer(settings, pipeline, events, origin, messages, tell, outside)
+    watches: list[Component] = []
+    if pipeline.serve.quality:
+        schemas = partial(schemas_of, pipeline.stream.of_labels, settings.registry_access)
+        watches.append(QualityWatch(settings, pipeline, events, schemas, freezer.freezes.is_set))
+    return [freezer, *watches]
 
 
 def _origin(settings: Settings, topic: str) -> Origin:

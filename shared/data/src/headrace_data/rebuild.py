@@ -103,6 +103,11 @@ class Rebuild:
 
         Times are in microseconds since 1970; None stands for all that were before, or come after.
         """
+        if self._pipeline.stream.labels is not None:
+            raise DatasetUnusable(
+                "expected a stream whose records have their labels, got stream.labels: rows and labels that came apart "
+                "are not joined again"
+            )
         for place, entry in enumerate(self.history.entries):
             if entry.source is not None or not _within(entry, since_us, until_us):
                 continue

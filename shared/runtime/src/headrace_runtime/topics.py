@@ -18,6 +18,7 @@ from headrace.events.v1 import (
     model_pb2,
     pipeline_pb2,
     prediction_pb2,
+    quality_pb2,
     record_pb2,
     run_pb2,
     segment_pb2,
@@ -257,10 +258,21 @@ PREDICTION_SERVED = Topic(
     "none",
     lambda _: "",
     ("inference",),
-    ("model-registry",),
+    ("model-registry", "preprocessing"),
     "calls that a replica answered within a moment",
     production_partitions=12,
     retention_ms=7 * DAY_MS,
+)
+QUALITY_MEASURED = Topic(
+    "headrace.quality.measured.v1",
+    quality_pb2.QualityMeasured,
+    "pipeline",
+    _field("pipeline"),
+    ("preprocessing",),
+    ("model-registry",),
+    "how good answers were whose labels came later (lossy)",
+    partitions=1,
+    retention_ms=DAY_MS,
 )
 REGISTRY_LOG = Topic(
     "headrace.registry.log.v1",
@@ -295,6 +307,7 @@ CONTROL_TOPICS: tuple[Topic, ...] = (
     MODEL_RELEASED,
     MODEL_REFUSED,
     PREDICTION_SERVED,
+    QUALITY_MEASURED,
     REGISTRY_LOG,
 )
 """Every topic that exists whatever pipelines are applied."""

@@ -24,6 +24,7 @@ from headrace_client.cli import (
     platform,
     predict,
     pull,
+    quality,
     rebuild,
     recalibrate,
     report,
@@ -78,6 +79,7 @@ app.add_typer(delete.app, name="delete", rich_help_panel=PIPELINES)
 app.command("gc", rich_help_panel=PIPELINES)(gc.gc)
 app.command("get", rich_help_panel=MODELS)(catalogue.get)
 app.command("rollback", rich_help_panel=MODELS)(rollback.rollback)
+app.command("quality", rich_help_panel=MODELS)(quality.quality)
 app.command("recalibrate", rich_help_panel=MODELS)(recalibrate.recalibrate)
 app.command("lineage", rich_help_panel=MODELS)(lineage.lineage)
 app.command("where", rich_help_panel=MODELS)(where.where)

@@ -53,6 +53,7 @@ RULES: Final = {
     "future": "the event time lies too far ahead",
     "oversized": "the record is too large",
     "personal": "a text holds personal data",
+    "unlabelled": "no label of the row came in time",
     "contaminated": "a training row nearly repeats one of validation or test",
     "nearDuplicates": "a training row nearly repeats an earlier one",
     "outliers": "a value of a training row lies far from most others of its field",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from headrace.events.v1.prediction_pb2 import PredictionsServed
 from headrace_runtime.kafka import BatchedEvents
+from headrace_runtime.kafka.recorded import RecordedEvents
 from headrace_runtime.settings import KafkaSettings
 
 from headrace_inference.core.served import MAX_EVENT_PART_BYTES, Served
@@ -24,6 +26,8 @@ class PredictionLog:
     ) -> None:
         """`to_event` returns the event of some answered calls."""
         self._events = BatchedEvents(settings, source, PredictionsServed, to_event, GATHER_S, IN_A_MESSAGE)
+        self._recorded = RecordedEvents(settings, source)
+        self._to_event = to_event
 
     def start(self) -> None:
         """Begin to write."""
@@ -32,13 +36,16 @@ class PredictionLog:
     def stop(self) -> None:
         """Write what is left."""
         self._events.stop()
+        self._recorded.close()
 
     def add(self, served: Served) -> None:
         """Take note of an answered call."""
-        served = served.without_what_is_withheld()
-        if served.held_bytes > MAX_EVENT_PART_BYTES:
-            served = served.without_large_parts()
+        served = _told(served)
         self._events.add(served, served.held_bytes)
+
+    async def record(self, served: Served) -> None:
+        """Return once Kafka has an answered call. Raises Unavailable when it does not say so in time."""
+        await self._recorded.publish(partial(self._to_event, [_told(served)]))
 
 
 class NoLog:
@@ -46,3 +53,11 @@ class NoLog:
 
     def add(self, served: Served) -> None:
         """Do nothing."""
+
+    async def record(self, served: Served) -> None:
+        """Do nothing."""
+
+
+def _told(served: Served) -> Served:
+    served = served.without_what_is_withheld()
+    return served.without_large_parts() if served.held_bytes > MAX_EVENT_PART_BYTES else served

@@ -21,8 +21,8 @@ def is_quick(version: LoadedVersion, rows: int) -> bool:
 
 
 def may_be_quick(version: LoadedVersion) -> bool:
-    """Return whether a call of one row is computed at once, and its answer not looked for elsewhere."""
-    return is_quick(version, 1) and not version.cached
+    """Return whether a call of one row is computed at once, its answer neither looked for nor recorded."""
+    return is_quick(version, 1) and not version.cached and not version.release.records
 
 
 def may_be_shared(version: LoadedVersion, rows: int) -> bool:

@@ -80,6 +80,8 @@ class Release:
     """Where it is served, if not by the replica itself."""
     withholds: bool = False
     """Whether calls and answers are told to nobody, as the pipeline has personal fields."""
+    records: bool = False
+    """Whether an answer waits until it is recorded, as the pipeline's quality is measured live."""
 
     def answered_by(self, other: CheaperVariant) -> Release:
         """Return the release as it is answered by a cheaper variant."""

@@ -23,6 +23,10 @@ class Served(NamedTuple):
     answer: bytes
     traceparent: str
     """W3C trace context of the call, empty without one."""
+    places: str = ""
+    """What the places of an answer stand for, as a JSON list of texts; empty where nobody asks."""
+    keys: tuple[str, ...] = ()
+    """Keys of its rows, as the call told them; none where nobody asks."""
 
     @property
     def held_bytes(self) -> int:

@@ -7,8 +7,9 @@ writes messages is the transport's: it makes a `Call` of what came, and tells `S
 from __future__ import annotations
 
 import asyncio
+import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -53,6 +54,8 @@ class Asked:
     """What it asks of a model of language."""
     prompt_tokens: int = 0
     """How many tokens its prompt has, once the engine has counted."""
+    recorded: Awaitable[None] | None = None
+    """What the answer waits for, where it is to be recorded first; raises Unavailable where it cannot be."""
 
 
 @dataclass(slots=True)
@@ -331,8 +334,11 @@ class Serving:
         part, cached, usage = found
         return Answer(work.version, work.statistics, work.rows, work.outputs, part, cached, self.new_id(), usage)
 
-    def tell(self, asked: Asked, answer: Answer, request: bytes, sent: bytes) -> None:
-        """Tell the metrics and the log of predictions of an answered call, with the bytes that came and go."""
+    def tell(self, asked: Asked, answer: Answer, request: bytes, sent: bytes, keys: tuple[str, ...] = ()) -> None:
+        """Tell the metrics and the log of predictions of an answered call, with the bytes that came and go.
+
+        `keys` are those of its rows, where the release is recorded.
+        """
         version, rows = answer.version, answer.rows
         duration_s = time.perf_counter() - asked.started
         answer.statistics.answered(duration_s)
@@ -343,9 +349,14 @@ class Serving:
         if version.degraded:
             metrics.DEGRADED.labels(version.release.model, version.release.variant).inc()
         trace_context = described(version, answer.prediction_id, rows, cached=answer.cached)
-        self._predictions.add(
-            Served(version.release, answer.prediction_id, rows, answer.cached, duration_s, request, sent, trace_context)
-        )
+        release, prediction_id = version.release, answer.prediction_id
+        served = Served(release, prediction_id, rows, answer.cached, duration_s, request, sent, trace_context)
+        if release.records:
+            places = next((each.labels for each in version.model.signature.outputs if each.labels), ())
+            told = json.dumps(places, ensure_ascii=False) if places else ""
+            asked.recorded = self._predictions.record(served._replace(places=told, keys=keys))
+        else:
+            self._predictions.add(served)
 
     def count_failure(self, asked: Asked, error: BaseException) -> None:
         """Count a call that ends with an error."""

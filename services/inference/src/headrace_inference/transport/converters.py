@@ -318,6 +318,7 @@ def to_release(message: model_pb2.ModelReleased, cpu_class: str) -> Release:
         tuple(CheaperVariant(each.variant, _graph(each.graph)) for each in cheaper) if message.degrade else (),
         _upstream(message),
         message.withholds,
+        message.records,
     )
 
 
@@ -365,4 +366,6 @@ def _to_prediction(served: Served) -> prediction_pb2.PredictionServed:
         response=served.answer,
         request=served.request,
         traceparent=served.traceparent,
+        keys=served.keys,
+        places=served.places,
     )

@@ -24,6 +24,7 @@ from headrace_inference.transport import converters, wire
 from headrace_inference.transport.known_calls import KnownCall, KnownCalls
 from headrace_inference.transport.pieces import Pieces
 from headrace_inference.transport.recent import RecentAnswers
+from headrace_inference.transport.row_keys import keys_of
 
 PREDICTION_ID = "headrace-prediction-id"
 """Key of the trailing metadata that holds the prediction's id."""
@@ -66,7 +67,7 @@ class Predictor:
         Raises errors of headrace_runtime.errors.
         """
         asked = Asked(len(request), context, time.perf_counter())
-        if (sent := self._recalled(request, asked)) is not None:
+        if (sent := self._recalled(request, asked, may_wait=False)) is not None:
             return sent
         known = self._known.find(request)
         if known is not None and (found := self._infer_known(known, request, asked)) is not None:
@@ -89,15 +90,17 @@ class Predictor:
     async def infer(self, request: bytes, context: CallContext) -> bytes:
         """Return a serialised ModelInferResponse to a serialised request. Raises errors of headrace_runtime.errors."""
         asked = Asked(len(request), context, time.perf_counter())
-        if (sent := self._recalled(request, asked)) is not None:
-            return sent
         try:
-            self.serving.look_ahead(asked, *wire.leading_texts(request), converters.most_urgent(request))
-            call = self._open(request, asked)
-            return self._sent(request, asked, call, await self.serving.answer(asked, call))
+            if (sent := self._recalled(request, asked, may_wait=True)) is None:
+                self.serving.look_ahead(asked, *wire.leading_texts(request), converters.most_urgent(request))
+                call = self._open(request, asked)
+                sent = self._sent(request, asked, call, await self.serving.answer(asked, call))
+            if asked.recorded is not None:
+                await asked.recorded
         except BaseException as error:
             self.serving.count_failure(asked, error)
             raise
+        return sent
 
     def _open(self, request: bytes, asked: Asked) -> Call:
         """Return a call that was parsed, of a version that there is."""
@@ -107,13 +110,16 @@ class Predictor:
         version.model.signature.check_counts(len(message.inputs), len(message.outputs))
         return converters.to_call(message)
 
-    def _recalled(self, request: bytes, asked: Asked) -> bytes | None:
-        """Return the answer that the same bytes had just now, as one of another prediction; None without one."""
+    def _recalled(self, request: bytes, asked: Asked, *, may_wait: bool) -> bytes | None:
+        """Return the answer that the same bytes had just now, as one of another prediction; None without one.
+
+        What is recorded before it is sent has to wait.
+        """
         recent = self._recent.find(request)
         if recent is None:
             return None
         version = self._unmoved(recent.asked, recent.prefix, asked)
-        if version is None or not version.cached:
+        if version is None or not version.cached or (version.release.records and not may_wait):
             return None
         asked.version = version
         statistics = self.statistics.of(version.release)
@@ -142,6 +148,7 @@ class Predictor:
         if (
             version is None
             or version.cached
+            or version.release.records
             or not is_quick(version, known.rows)
             or (array := known.array(request)) is None
         ):
@@ -180,4 +187,5 @@ class Predictor:
 
     def _tell(self, request: bytes, asked: Asked, answer: Answer, sent: bytes) -> None:
         asked.context.set_trailing_metadata(((PREDICTION_ID, answer.prediction_id),))
-        self.serving.tell(asked, answer, request, sent)
+        keys = keys_of(request, answer.rows) if answer.version.release.records else ()
+        self.serving.tell(asked, answer, request, sent, keys)

@@ -114,7 +114,7 @@ class Intake:
         self.max_record_bytes = max_record_bytes
         self.keys_dir: Path | None = None
         """Where these keys are, for processes in which records are tried."""
-        self._checker = RecordChecker(pipeline.stream, keys, schemas)
+        self._checker = RecordChecker(pipeline.stream.incoming, keys, schemas)
         self._others: dict[Form, RecordChecker] = {}
         """What reads records in other forms, from the first of these on."""
         self._keys = keys
@@ -155,7 +155,7 @@ class Intake:
         if form is Form.SENT:
             return self._checker
         if form not in self._others:
-            stream = self.pipeline.stream
+            stream = self.pipeline.stream.incoming
             self._others[form] = RecordChecker(stream.of_rows if form is Form.ROW else stream.in_json, self._keys)
         return self._others[form]
 

@@ -158,6 +158,10 @@ def plan(
         return Plan(stored, Outcome.REPEATED)
     if stored.letter.rule == DELETED_UNREAD:
         return Plan(stored, Outcome.REJECTED, f"expected a record, got none: {stored.letter.reason}")
+    labels = intake.pipeline.stream.labels
+    if labels is not None and stored.letter.topic == labels.topic:
+        reason = f"expected a row, got a label: send it again to {labels.topic}, whole"
+        return Plan(stored, Outcome.REJECTED, reason)
     if original is None and (reason := _lacks(stored)):
         return Plan(stored, Outcome.REJECTED, reason)
     letter = stored.letter

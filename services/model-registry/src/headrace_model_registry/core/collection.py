@@ -242,10 +242,13 @@ class Needed:
     def _add_history(self, history: Artifact) -> None:
         self._add(history.digest, HISTORY)
         # A history that is not there cannot be told from one that was lost: the pipeline cannot be cut without it.
-        for entry in History.from_json(self._objects.get(history)).entries:
+        known = History.from_json(self._objects.get(history))
+        for entry in known.entries:
             self._add_document(entry.manifest, HISTORY)
             if entry.sketch is not None:
                 self._add(entry.sketch.digest, HISTORY)
+        for digest in known.awaiting.digests if known.awaiting else ():
+            self._add(digest, HISTORY)
 
     def _add_document(self, document: Artifact | Ref, kept_by: str) -> None:
         self._add(document.digest, kept_by)

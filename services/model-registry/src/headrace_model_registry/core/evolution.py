@@ -15,6 +15,7 @@ def require_same_rows(pipeline: Pipeline, before: Stream) -> None:
     """
     stream = pipeline.stream
     changed = [name for name in ("topic", "format", "key") if getattr(stream, name) != getattr(before, name)]
+    changed += ["labels"] if _apart(stream) != _apart(before) else []
     old, new = ({field.name: field for field in fields} for fields in (before.fields, stream.fields))
     changed += [f"schema field {name!r}" for name in [*old, *(new.keys() - old)] if not _holds(new, old, name)]
     if list(old) != [name for name in new if name in old] and not changed:
@@ -25,6 +26,12 @@ def require_same_rows(pipeline: Pipeline, before: Stream) -> None:
             "one may wait in its topics: apply the new one under another name; with "
             f"train.model: {pipeline.model} it serves the same model"
         )
+
+
+def _apart(stream: Stream) -> tuple[object, ...] | None:
+    """Return what labels that come later are known by; None where rows have theirs. How long they take may change."""
+    labels = stream.labels
+    return None if labels is None else (labels.topic, labels.format, labels.envelope, labels.key, labels.label)
 
 
 def _holds(new: dict[str, Field], old: dict[str, Field], name: str) -> bool:

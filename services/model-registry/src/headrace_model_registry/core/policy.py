@@ -143,7 +143,8 @@ def _(fact: Rollback, catalogue: Catalogue) -> list[Decision]:
     # What is personal now stays untold, though the version is of before.
     withholds = earlier.released.withholds or (now is not None and specs.withholds(now.spec))
     epoch = catalogue.epoch(fact.model, CHAMPION) + 1
-    return [replace(earlier.released, epoch=epoch, reason=rollback.REASON, withholds=withholds)]
+    records = now is not None and specs.records(now.spec)
+    return [replace(earlier.released, epoch=epoch, reason=rollback.REASON, withholds=withholds, records=records)]
 
 
 @_decide.register

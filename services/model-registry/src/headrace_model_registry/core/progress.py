@@ -36,6 +36,7 @@ class DatasetProgressed:
     rows_wanted: int = 0
     rejected: Mapping[str, int] = field(default_factory=dict)
     incarnation: int = 0
+    awaiting_labels: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,5 +53,21 @@ class RunProgressed:
     eta_s: float = 0.0
 
 
-Progress: TypeAlias = DatasetProgressed | RunProgressed | PipelineTroubled
+@dataclass(frozen=True, slots=True)
+class QualityMeasured:
+    """How good the answers of one version were, of which the labels came later."""
+
+    pipeline: str
+    model: str
+    version_id: str
+    rows: int
+    since_time: datetime
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    awaiting_labels: int = 0
+    unlabelled: int = 0
+    unmeasured: int = 0
+    incarnation: int = 0
+
+
+Progress: TypeAlias = DatasetProgressed | RunProgressed | PipelineTroubled | QualityMeasured
 """What is shown and never recorded."""

@@ -7,11 +7,18 @@ from datetime import datetime
 from headrace_model_registry.core import recalibration, specs
 from headrace_model_registry.core.catalogue import Catalogue
 from headrace_model_registry.core.facts import PipelineApplied, RunKind
-from headrace_model_registry.core.progress import DatasetProgressed, PipelineTroubled, Progress, RunProgressed
+from headrace_model_registry.core.progress import (
+    DatasetProgressed,
+    PipelineTroubled,
+    Progress,
+    QualityMeasured,
+    RunProgressed,
+)
 from headrace_model_registry.core.records import Dataset, Release, RunRecord, RunState, Version
 from headrace_model_registry.core.withheld import why_withheld
 
 MOST_TROUBLES = 500
+MOST_QUALITIES = 500
 """The board holds no more: the oldest are forgotten."""
 
 
@@ -43,6 +50,7 @@ class PipelineStatus:
     failure: str
     troubles: tuple[PipelineTroubled, ...] = ()
     withheld: str = ""
+    qualities: tuple[QualityMeasured, ...] = ()
     """Why nothing is trained on the dataset, by the spec in force; empty when something may be."""
 
 
@@ -65,6 +73,8 @@ class ProgressBoard:
     runs: Mapping[str, RunProgressed] = field(default_factory=dict)
     troubles: Mapping[tuple[str, ...], PipelineTroubled] = field(default_factory=dict)
     """By pipeline, part, instance and subject, the latest told last."""
+    qualities: Mapping[tuple[str, str], QualityMeasured] = field(default_factory=dict)
+    """By pipeline and version, the latest told last."""
 
     def showing(self, progress: Progress) -> "ProgressBoard":
         """Return the board with one more message on it; an older attempt never hides a newer one."""
@@ -75,10 +85,20 @@ class ProgressBoard:
             return replace(self, troubles=dict(told[-MOST_TROUBLES:]))
         if isinstance(progress, DatasetProgressed):
             return replace(self, filling={**self.filling, progress.pipeline: progress})
+        if isinstance(progress, QualityMeasured):
+            return replace(self, qualities=_with_quality(self.qualities, progress))
         shown = self.runs.get(progress.run_id)
         if shown is not None and progress.attempt < shown.attempt:
             return self
         return replace(self, runs={**self.runs, progress.run_id: progress})
+
+
+def _with_quality(
+    known: Mapping[tuple[str, str], QualityMeasured], told: QualityMeasured
+) -> dict[tuple[str, str], QualityMeasured]:
+    place = (told.pipeline, told.version_id)
+    others = {other: quality for other, quality in known.items() if other != place}
+    return dict(list((others | {place: told}).items())[-MOST_QUALITIES:])
 
 
 def pipelines(catalogue: Catalogue, pipeline: str = "") -> list[PipelineApplied]:
@@ -143,6 +163,11 @@ def status(catalogue: Catalogue, board: ProgressBoard, pipeline: str) -> Pipelin
         version=version,
         release=released[-1] if released else None,
         failure=failure.reason if failure else "",
+        qualities=tuple(
+            quality
+            for (of, _), quality in board.qualities.items()
+            if of == pipeline and quality.incarnation == applied.incarnation
+        ),
         withheld=why_withheld(dataset.frozen, applied.spec) if dataset and own is None else "",
     )
 

@@ -95,8 +95,9 @@ class Registry:
         own = own_name(pipeline.name, incarnation)
         if dry_run:
             partitions = self._topics.partitions_of(pipeline.stream.topic)
-            if not (partitions or create_topic):
-                raise _no_topic(pipeline)
+            missing_topic = next((name for name in pipeline.stream.topics if not self._topics.partitions_of(name)), "")
+            if missing_topic and not create_topic:
+                raise _no_topic(pipeline, missing_topic)
         else:
             partitions = self._topics.create_record_topics(own, self._partitions(pipeline, create_topic))
         spec = PipelineSpec(pipeline.canonical_json(), pipeline.digest)
@@ -264,18 +265,19 @@ class Registry:
         return known[pipeline]
 
     def _partitions(self, pipeline: Pipeline, create_topic: bool) -> int:
-        topic = pipeline.stream.topic
-        if create_topic:
-            self._topics.create(topic)
-        partitions = self._topics.partitions_of(topic)
-        if not partitions:
-            raise _no_topic(pipeline)
-        return partitions
+        partitions: list[int] = []
+        for topic in pipeline.stream.topics:
+            if create_topic:
+                self._topics.create(topic)
+            partitions.append(self._topics.partitions_of(topic))
+            if not partitions[-1]:
+                raise _no_topic(pipeline, topic)
+        return partitions[0]
 
 
-def _no_topic(pipeline: Pipeline) -> FailedPrecondition:
+def _no_topic(pipeline: Pipeline, topic: str) -> FailedPrecondition:
     return FailedPrecondition(
-        f"the producers' topic {pipeline.stream.topic!r} of pipeline {pipeline.name} does not exist: "
+        f"the producers' topic {topic!r} of pipeline {pipeline.name} does not exist: "
         "create it, or apply with --create-topic"
     )
 

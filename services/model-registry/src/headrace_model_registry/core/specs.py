@@ -183,6 +183,11 @@ def degrades(spec: PipelineSpec) -> bool:
     return parse(spec).serve.degrade
 
 
+def records(spec: PipelineSpec) -> bool:
+    """Return whether answers wait until they are recorded: a pipeline's quality is measured live."""
+    return parse(spec).serve.quality
+
+
 def withholds(spec: PipelineSpec) -> bool:
     """Tell whether calls are left out of the log of predictions, as the pipeline has personal fields."""
     return parse(spec).stream.personal is not None

@@ -136,4 +136,5 @@ def release(
         degrade=specs.degrades(spec),
         upstream=specs.upstream(spec),
         withholds=specs.withholds(spec),
+        records=specs.records(spec),
     )

@@ -14,6 +14,7 @@ from headrace_runtime.topics import (
     MODEL_COMPRESSED,
     MODEL_TRAINED,
     PIPELINE_TROUBLED,
+    QUALITY_MEASURED,
     RUN_FAILED,
     RUN_PROGRESSED,
     Topic,
@@ -21,7 +22,13 @@ from headrace_runtime.topics import (
 
 from headrace_model_registry.core import facts
 from headrace_model_registry.core.facts import Fact
-from headrace_model_registry.core.progress import DatasetProgressed, PipelineTroubled, Progress, RunProgressed
+from headrace_model_registry.core.progress import (
+    DatasetProgressed,
+    PipelineTroubled,
+    Progress,
+    QualityMeasured,
+    RunProgressed,
+)
 from headrace_model_registry.transport.converters import from_message
 
 logger = logging.getLogger(__name__)
@@ -42,6 +49,7 @@ PROGRESS: dict[Topic, type[Progress]] = {
     DATASET_PROGRESSED: DatasetProgressed,
     RUN_PROGRESSED: RunProgressed,
     PIPELINE_TROUBLED: PipelineTroubled,
+    QUALITY_MEASURED: QualityMeasured,
 }
 """What it shows and never records."""
 

@@ -21,6 +21,10 @@ class Filling:
     """What waits in the clean topic since the last dataset was cut."""
 
     rows: int = 0
+    ready: int | None = None
+    """Rows that a dataset can have by now, of those of earlier cuts, too; None where all of these can be had."""
+    awaiting: int = 0
+    """Rows that wait for a label which comes later."""
     rejected: Counter[str] = field(default_factory=Counter)
     sources: dict[int, OffsetRange] = field(default_factory=dict)
     """What these records cover of the producers' topic, by partition."""
@@ -81,10 +85,16 @@ class Filling:
         """Return the seconds until time alone makes a dataset due; infinite when only rows or requests can."""
         if self.due(policy, now_s, now_ms):
             return 0.0
-        if self.rows <= max(0, self.failed_rows) or self.rows < policy.min_records:
-            return math.inf
+        left_s = policy.max_age + (self.oldest_ms - now_ms) / 1_000
+        if self.usable <= max(0, self.failed_rows) or self.usable < policy.min_records:
+            return math.inf if self.ready is None or not self.rows else left_s
         idle_s = math.inf if policy.after_idle is None else self.last_s + policy.after_idle - now_s
-        return min(idle_s, policy.max_age + (self.oldest_ms - now_ms) / 1_000)
+        return min(idle_s, left_s)
+
+    @property
+    def usable(self) -> int:
+        """Rows that a dataset can have by now."""
+        return self.rows if self.ready is None else self.ready
 
     def due(self, policy: Freeze, now_s: float, now_ms: int) -> bool:
         """Tell whether a dataset is due: asked for, full, idle with rows waiting, or the rows are too old to wait.
@@ -93,11 +103,14 @@ class Filling:
         """
         if self.requests:
             return True
-        if self.rows == 0 or self.rows <= self.failed_rows:
-            return False
-        full = policy.after_records is not None and self.rows >= policy.after_records
-        enough = self.rows >= policy.min_records
-        idle = policy.after_idle is not None and now_s - self.last_s >= policy.after_idle
         cuts_by_itself = policy.after_records is not None or policy.after_idle is not None
         old = cuts_by_itself and now_ms - self.oldest_ms >= policy.max_age * 1_000
+        if self.ready == 0 and self.rows:
+            # They wait for their labels in the store from now on: the clean topic keeps them no longer than a week.
+            return old
+        if self.usable == 0 or self.usable <= self.failed_rows:
+            return False
+        full = policy.after_records is not None and self.usable >= policy.after_records
+        enough = self.usable >= policy.min_records
+        idle = policy.after_idle is not None and now_s - self.last_s >= policy.after_idle
         return full or (idle and enough) or (old and enough)

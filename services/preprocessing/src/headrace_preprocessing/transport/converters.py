@@ -65,10 +65,11 @@ def record_batch(record: Record, pipeline: Pipeline) -> tuple[record_pb2.RecordB
     number and by the ranges that they come from.
     """
     message = own_message(record, pipeline)
-    rows = evolved(from_ipc(message.arrow, record.timestamp_ms), pipeline.stream.fields)
+    fields = pipeline.stream.incoming.fields
+    rows = evolved(from_ipc(message.arrow, record.timestamp_ms), fields)
     if rows.num_rows != message.rows:
         raise Unprocessable(f"{record.coordinates}: expected {message.rows} rows, got {rows.num_rows}")
-    require_columns(rows, pipeline.stream.fields)
+    require_columns(rows, fields)
     partitions, offsets, _ = lineage(rows)
     inside = np.zeros(len(rows), bool)
     for source in message.sources:
@@ -163,7 +164,7 @@ def unreadable(record: Record, reason: str, pipeline: Pipeline) -> list[Outgoing
         raw = own_message(record, pipeline)
     except Unprocessable:
         return parked
-    rows = RecordChecker(pipeline.stream.of_rows).check([], [], []).batch
+    rows = RecordChecker(pipeline.stream.incoming.of_rows).check([], [], []).batch
     return [
         clean_message(raw, Cleaned(rows, [], {CRASH: rows_told(raw) or 1}, {}), pipeline, record.partition),
         *parked,
@@ -244,6 +245,8 @@ class Seen(NamedTuple):
     """Rows of these."""
     remarks: Remarks = NO_REMARKS
     """What there is to say of the dataset."""
+    awaiting_labels: int = 0
+    """Rows that wait on for a label which comes later."""
 
 
 NOTHING_SEEN = Seen()
@@ -281,6 +284,7 @@ def frozen_message(
         rarest=dataset_pb2.ClassRows(**rarest._asdict()) if (rarest := seen.remarks.rarest) else None,
         outliers=[dataset_pb2.Outliers(**each._asdict()) for each in seen.remarks.outlying],
         leaks=_leaks(seen.remarks.leaks, manifest, pipeline) if seen.remarks.leaks is not None else None,
+        awaiting_labels=seen.awaiting_labels,
     )
     for name, message in told.items():
         getattr(frozen, name).CopyFrom(message)

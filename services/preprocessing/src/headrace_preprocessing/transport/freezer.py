@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import collections
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from functools import partial
-from typing import NamedTuple
 
 from google.protobuf.message import Message
 from headrace.events.v1 import dataset_pb2
 from headrace_data.errors import DataError, DatasetUnusable
-from headrace_data.forgotten import Suppression
 from headrace_data.history import History, keep, prepared_under
 from headrace_data.lateness import Lateness
 from headrace_data.manifest import Manifest
@@ -28,7 +27,7 @@ from headrace_data.retention import retained
 from headrace_data.segments import Segment, SegmentWriter
 from headrace_data.spec import Pipeline
 from headrace_data.stream_keys import newest_keys
-from headrace_data.windows import NO_REMARKS, Remarks, Windows
+from headrace_data.windows import Windows
 from headrace_runtime.kafka import EventProducer, Fenced, GroupConsumer, LogReader, TransactionalProducer
 from headrace_runtime.kafka.envelopes import encode
 from headrace_runtime.kafka.gaps import DELETED_UNREAD
@@ -48,6 +47,7 @@ from headrace_preprocessing.settings import Settings
 from headrace_preprocessing.transport.attempts import MOST_BEGUN, begin
 from headrace_preprocessing.transport.blobs import Blobs
 from headrace_preprocessing.transport.clean_messages import CleanMessages
+from headrace_preprocessing.transport.completed import Completed
 from headrace_preprocessing.transport.converters import (
     NOTHING_SEEN,
     NOTHING_TOLD,
@@ -57,17 +57,15 @@ from headrace_preprocessing.transport.converters import (
     frozen_message,
     provenance,
 )
-from headrace_preprocessing.transport.cut_rows import cut_rows
+from headrace_preprocessing.transport.cut_rows import Read, cut_rows
+from headrace_preprocessing.transport.late_labels import NO_LABELS, late_labels_of, settle
 from headrace_preprocessing.transport.lease import Lease
 from headrace_preprocessing.transport.orders import ORDERS, Order, nothing_of
 from headrace_preprocessing.transport.suppressing import suppression_of
 from headrace_preprocessing.transport.takers import takers
-from headrace_preprocessing.transport.watch import Asked, Watch
+from headrace_preprocessing.transport.watch import UNFROZEN, Asked, Watch
 
 logger = logging.getLogger(__name__)
-
-UNFROZEN = "unfrozen"
-"""Rule: clean rows were deleted from the clean topic, or could not be read, before a dataset took them."""
 
 ROWS_MISSING = Counter(
     "headrace_freeze_rows_missing", "Clean rows that were counted and could not be frozen.", ["pipeline"]
@@ -76,18 +74,6 @@ ROWS_MISSING = Counter(
 AWAIT_S = 0.05
 """How often it is looked whether every spec was taken in that was applied."""
 NOTHING_NEW = "no clean record since the last dataset"
-
-
-class Completed(NamedTuple):
-    """What a cut comes to."""
-
-    history: History
-    """The history with the new segment."""
-    manifest: Manifest | None
-    """The dataset of the window; None when there is none."""
-    reason: str = ""
-    """Why there is none; empty otherwise."""
-    remarks: Remarks = NO_REMARKS
 
 
 class Freezer(Background):
@@ -119,8 +105,11 @@ class Freezer(Background):
         self._histories = outside.histories
         self._takers = takers(pipeline, self._store, outside, lambda: origin().cluster_id, settings.registry_access)
         self._blobs = Blobs(self._store)
+        self._late = late_labels_of(pipeline, self._blobs, outside.keys, settings.registry_access)
         self._history = History(pipeline=pipeline.name)
         self._recall = Recall()
+        self.freezes = threading.Event()
+        """Set while this instance freezes."""
 
     def run(self) -> None:
         """Compete for the lease, and freeze while it is held, until stopped."""
@@ -134,28 +123,34 @@ class Freezer(Background):
                 if not lease.awaited(self.stopping.is_set):
                     continue
                 try:
+                    self.freezes.set()
                     self._freeze_while(lease)
                     self.wake = consumer.wake
                 except (Fenced, MembershipLost) as error:
                     # Nothing was written. Whoever holds the lease now begins where the last dataset ended.
                     logger.warning("%s: the lease has moved: %s", self.name, error)
+                finally:
+                    self.freezes.clear()
 
     def _freeze_while(self, lease: Lease) -> None:
         logger.info("%s: this instance freezes", self.name)
         producer = TransactionalProducer(self._settings, self.name)
         with closing(producer), LogReader(self._settings, self.name) as reader:
             places = reader.partitions(lease.place[0]) + reader.partitions(DATASET_REQUESTED.name)
+            places += reader.partitions(self._late.topic) if self._late else []
             starts = lease.consumer.committed(places)
-            watch = Watch(reader, self._pipeline, self._messages, starts, lambda: self._origin().topic_id)
+            watch = Watch(reader, self._pipeline, self._messages, starts, lambda: self._origin().topic_id, self._late)
             for gap in watch.gaps:
                 DELETED_UNREAD.labels(gap.place[0]).inc(gap.end - gap.start)
                 logger.warning("%s: %s", self.name, gap.reason)
-                self._tell_trouble(str(gap), f"clean rows are part of no dataset: {gap.reason}")
+                self._tell_trouble(str(gap), watch.lost(gap))
             self.wake = reader.wake
             # What a former owner wrote is committed or aborted by now: the producer has fenced it.
             self._history = self._histories.latest(lease.keep)
+            if self._late:
+                self._late.begin(self._history.awaiting)
             self._prepare_again(lease, producer)
-            while lease.held() and not self.stopping.is_set():
+            while lease.held() and not self.stopping.is_set() and not watch.has_grown:
                 self.on_round()
                 watch.look(self.stopping.is_set)
                 self._tell(watch)
@@ -175,10 +170,11 @@ class Freezer(Background):
         self._events.publish(
             dataset_pb2.DatasetProgressed(
                 pipeline=self._pipeline.name,
-                rows=filling.rows,
+                rows=filling.usable,
                 rows_wanted=rows_wanted(self._pipeline.prepare.freeze),
                 rejected=filling.rejected,
                 incarnation=self._pipeline.incarnation,
+                awaiting_labels=filling.awaiting,
             )
         )
 
@@ -281,8 +277,9 @@ class Freezer(Background):
                 request, seen = (*filling.requests, "")[0], Seen(repeats.rows, lateness.rows, remarks=cut.remarks)
                 facts.append(self._histories.keep(cut.history))
                 if cut.manifest is None:
-                    logger.warning("%s: a segment, and no dataset: %s", self.name, cut.reason)
-                    facts.append(self._failure(cut.reason, request))
+                    logger.warning("%s: no dataset: %s", self.name, cut.reason)
+                    # Nobody asked, and rows wait for their labels: there is nothing to tell.
+                    facts += [] if cut.reason == NO_LABELS and not request else [self._failure(cut.reason, request)]
                 else:
                     span.set_attribute(names.DATASET_ID, cut.manifest.dataset_id)
                     facts.append(self._frozen(cut.manifest, cut.history, request, seen))
@@ -294,6 +291,8 @@ class Freezer(Background):
         watch.done(ends, frozen=frozen)
         if frozen:
             self._history = cut.history
+            if self._late and cut.joined:
+                self._late.done(cut.joined)
 
     def _frozen(
         self,
@@ -306,7 +305,8 @@ class Freezer(Background):
         """Keep a manifest, and return what announces it."""
         with tracer.start_as_current_span(names.SPAN_MANIFEST):
             stored = self._store.put(manifest.to_json())
-        seen = seen._replace(segments=len(history.entries), segment_rows=history.rows)
+        awaiting = history.awaiting.row_count if history.awaiting else 0
+        seen = seen._replace(segments=len(history.entries), segment_rows=history.rows, awaiting_labels=awaiting)
         return frozen_message(manifest, stored, self._pipeline, request, seen, told)
 
     def _failures(self, reason: str, requests: Sequence[str]) -> list[Message]:
@@ -329,39 +329,46 @@ class Freezer(Background):
 
         Its rows go to `counts`; rows that no dataset can have become `letters`.
         """
-        if not watch.filling.rows:
+        if not watch.filling.rows + watch.filling.usable:
             raise DatasetUnusable(NOTHING_NEW)
         clean_ends = {place: end for place, end in ends.items() if place[0] == clean_topic(self._pipeline.own_name)}
         writer = SegmentWriter(self._pipeline, self._blobs)
-        read = partial(
-            self._rows_between,
-            self._pipeline.own_name,
-            watch.starts,
-            clean_ends,
-            self._settings.stall_s,
-            partial(self._messages.rows, without=watch.lives.gone),
-        )
+        read = self._reading(watch, clean_ends)
+        gone = suppression_of(self._store, self._pipeline, self._history)
+        join = self._late.join(self._history.awaiting, watch.lives.topic_id, gone) if self._late else None
+        read = partial(join.rows, read) if join else read
         left_out, masked = collections.Counter[str](), collections.Counter[str]()
         before = partial(newest_keys, self._history, self._pipeline, self._store, lease.keep)
-        for left in cut_rows(read, self._pipeline, lease.keep, before, self._suppression()):
+        for left in cut_rows(read, self._pipeline, lease.keep, before, gone):
             letters += left.letters
             left_out.update(left.rejected)
             masked.update(left.masked)
             writer.add(left.rows)
             for count in counts:
                 count.add(left.rows)
-        if (missing := watch.filling.rows - writer.rows - len(letters)) > 0:
-            self._tell_missing(watch, missing, clean_ends)
+        if missing := watch.missing(join.fresh if join else writer.rows + len(letters), clean_ends):
+            self._tell_missing(watch, *missing)
+        joined, history, told = None, self._history, watch.filling
+        if self._late and join:
+            letters += self._late.letters
+            joined, history, told = settle(join, history, watch.filling, writer.rows)
+            if not writer.rows:
+                return Completed(history, None, NO_LABELS, joined=joined)
         clean = {place[1]: (watch.starts[place], end) for place, end in clean_ends.items()}
+        source = provenance(told, self._pipeline, self._origin_of(watch), clean, left_out, masked)
+        return self._completed(writer.finish(source, lease.keep), history, lease)._replace(joined=joined)
+
+    def _origin_of(self, watch: Watch) -> Origin:
         origin = self._origin()
-        origin = origin._replace(topic_id=watch.lives.topic_id or origin.topic_id)
-        source = provenance(watch.filling, self._pipeline, origin, clean, left_out, masked)
-        return self._completed(writer.finish(source, lease.keep), lease)
+        return origin._replace(topic_id=watch.lives.topic_id or origin.topic_id)
 
-    def _suppression(self) -> Suppression:
-        return suppression_of(self._store, self._pipeline, self._history)
+    def _reading(self, watch: Watch, ends: Mapping[Place, int]) -> Read:
+        """Return what reads the clean rows that wait, as far as these ends."""
+        read = partial(self._messages.rows, without=watch.lives.gone)
+        name, stall_s = self._pipeline.own_name, self._settings.stall_s
+        return partial(self._rows_between, name, watch.starts, ends, stall_s, read)
 
-    def _completed(self, segment: Segment, lease: Lease) -> Completed:
+    def _completed(self, segment: Segment, history: History, lease: Lease) -> Completed:
         """Keep a segment, and return the dataset of the window that it completes.
 
         Where a dataset has its rows alone, they wait for more until there can be one; elsewhere they are part of the
@@ -370,7 +377,7 @@ class Freezer(Background):
         entry = keep(segment, self._pipeline, self._blobs)
         fresh = {entry.segment_id: segment.sketch}
         windows = Windows(self._pipeline, self._blobs, lease.keep, fresh, self._recall)
-        history = self._history.and_cut(entry)
+        history = history.and_cut(entry)
         try:
             manifest, history = windows.dataset(history)
         except DataError as error:
@@ -380,16 +387,8 @@ class Freezer(Background):
             return Completed(history, None, f"the rows are in the history, and no dataset came of the window: {error}")
         return Completed(retained(history, self._pipeline), manifest, remarks=windows.remarks)
 
-    def _tell_missing(self, watch: Watch, missing: int, ends: Mapping[Place, int]) -> None:
+    def _tell_missing(self, watch: Watch, ranges: str, reason: str) -> None:
         """Say that rows which were counted could not be read any more, here and in the dataset."""
-        ranges = ", ".join(
-            f"{topic}:{number}:{watch.starts[topic, number]}-{end - 1}" for (topic, number), end in ends.items()
-        )
-        reason = (
-            f"{missing} of {watch.filling.rows} clean rows are not in the dataset of {ranges}: they were deleted "
-            "before they were frozen, because the topic's retention ended, or their messages cannot be read"
-        )
         logger.warning("%s: %s", self.name, reason)
-        ROWS_MISSING.labels(self._pipeline.name).inc(missing)
-        watch.filling.rejected[UNFROZEN] = missing
+        ROWS_MISSING.labels(self._pipeline.name).inc(watch.filling.rejected[UNFROZEN])
         self._tell_trouble(f"{self.name} {ranges}", reason)

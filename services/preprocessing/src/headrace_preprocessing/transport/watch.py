@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from headrace.events.v1 import dataset_pb2
@@ -14,6 +14,7 @@ from headrace_runtime.errors import Unprocessable
 from headrace_runtime.kafka import LogReader
 from headrace_runtime.kafka.envelopes import decode
 from headrace_runtime.kafka.gaps import Gap
+from headrace_runtime.record_topics import clean_topic
 from headrace_runtime.records import Place, Record
 from headrace_runtime.telemetry.traces import MAX_LINKS, links_to
 from headrace_runtime.topics import DATASET_REQUESTED
@@ -23,6 +24,7 @@ from headrace_preprocessing.core.filling import Filling
 from headrace_preprocessing.core.lives import Lives
 from headrace_preprocessing.transport.clean_messages import UNREADABLE, CleanMessages
 from headrace_preprocessing.transport.converters import source_ranges, time_sources
+from headrace_preprocessing.transport.late_labels import LateLabels
 from headrace_preprocessing.transport.orders import ORDERS, Order
 
 logger = logging.getLogger(__name__)
@@ -32,6 +34,10 @@ POLL_TIMEOUT_S = 0.2
 IDLE_POLL_TIMEOUT_S = 5.0
 """Longest wait: then the lease is looked at."""
 PROGRESS_EVERY_S = 0.5
+
+
+UNFROZEN = "unfrozen"
+"""Rule: clean rows were deleted from the clean topic, or could not be read, before a dataset took them."""
 
 
 class Asked(NamedTuple):
@@ -56,9 +62,14 @@ class Watch:
         messages: CleanMessages,
         starts: Mapping[Place, int | None],
         topic_id: Callable[[], str],
+        late: LateLabels | None = None,
     ) -> None:
-        """Count from these offsets on; None stands for the beginning. `topic_id` asks for the producers' topic's id."""
+        """Count from these offsets on; None stands for the beginning. `topic_id` asks for the producers' topic's id.
+
+        `late` takes labels that come later, where they do.
+        """
         self._reader = reader
+        self._late_labels = late
         self._pipeline = pipeline
         self._messages = messages
         self.filling = Filling()
@@ -66,8 +77,9 @@ class Watch:
         self._recent: deque[Record] = deque(maxlen=MAX_LINKS)
         self._asked: list[Record] = []
         self._told_s = 0.0
-        self._told_counts = (0, 0)
+        self._told_counts = (0, 0, 0)
         self._wanted: dict[Place, int] = {}
+        self._label_ends: dict[Place, int] = {}
         self._held: deque[Asked] = deque()
         """An order, and what was asked for after it: requests are answered in their order."""
         self.gaps = _gaps(reader, starts)
@@ -85,15 +97,29 @@ class Watch:
 
     def look(self, until: Callable[[], bool]) -> None:
         """Take in what has come, or return after a while, or once `until` is true."""
-        for record in self._reader.poll(self._wait_s(), until):
+        records = self._reader.poll(self._wait_s(), until)
+        self._take_labels(records)
+        for record in records:
             if record.topic == DATASET_REQUESTED.name:
                 self._take_request(record)
-            else:
+            elif not self._is_label(record.place):
                 self._recent.append(record)
                 if not self._take_batch(record):
                     self.filling.rejected[UNREADABLE] += 1
             self._seen[record.place] = record.offset + 1
         self._tell_late()
+        if self._late_labels is not None:
+            self.filling.ready, self.filling.awaiting = self._late_labels.ready, self._late_labels.awaiting
+
+    def _is_label(self, place: Place) -> bool:
+        return self._late_labels is not None and place[0] == self._late_labels.topic
+
+    def _take_labels(self, records: Sequence[Record]) -> None:
+        labels = [record for record in records if self._is_label(record.place)]
+        if self._late_labels is not None and labels:
+            self._late_labels.take(labels)
+            self.filling.last_s = time.monotonic()
+            self.filling.oldest_ms = self.filling.oldest_ms or int(time.time() * 1_000)
 
     def _wait_s(self) -> float:
         """Return how long nothing can change but by what comes."""
@@ -124,6 +150,8 @@ class Watch:
             # Of a topic without an id, or of one whose offsets were reset: what waits may be of either.
             self.lives.clear()
             self._leave_out(self.filling)
+        if self._late_labels is not None and (rows := self._messages.rows(record)) is not None:
+            self._late_labels.meet(rows)
         times = time_sources(batch)
         found = self.lives.add(topic_id, record, batch.rows, batch.rejected, sources, now_s)
         for filling in (found, self.filling):
@@ -137,7 +165,8 @@ class Watch:
         """Go on without what waited: its offsets are of a topic that is gone, and mean other records now."""
         if gone.rows:
             self._tell_left_out(gone)
-        seen = {place: offset for place, offset in self._seen.items() if place[0] != DATASET_REQUESTED.name}
+        topic = clean_topic(self._pipeline.own_name)
+        seen = {place: offset for place, offset in self._seen.items() if place[0] == topic}
         self.starts |= seen | self.lives.firsts()
         requests, self.filling = self.filling.requests, self.lives.waiting()
         self.filling.requests = requests
@@ -186,8 +215,13 @@ class Watch:
         self._take_turns()
 
     def has_what_was_asked_for(self) -> bool:
-        """Tell whether everything that was clean when the latest request came is counted."""
-        return self._reader.reached(self._wanted)
+        """Tell whether everything that was clean when the latest request came is counted, and every label by now.
+
+        By now means since a dataset became due: others may come all the time.
+        """
+        if not self._label_ends and self._late_labels is not None:
+            self._label_ends = self._reader.ends(filter(self._is_label, self.starts))
+        return self._reader.reached(self._wanted) and self._reader.reached(self._label_ends)
 
     def worth_telling(self) -> bool:
         """Tell whether there is news since the last time, which is some while ago."""
@@ -200,8 +234,32 @@ class Watch:
     def _has_news(self) -> bool:
         return self._counts() != self._told_counts
 
-    def _counts(self) -> tuple[int, int]:
-        return self.filling.rows, self.filling.rejected.total()
+    def _counts(self) -> tuple[int, int, int]:
+        return self.filling.usable, self.filling.awaiting, self.filling.rejected.total()
+
+    def missing(self, found: int, ends: Mapping[Place, int]) -> tuple[str, str] | None:
+        """Return where and why so few of the rows that were counted were found, and count those that were not."""
+        if (missing := self.filling.rows - found) <= 0:
+            return None
+        self.filling.rejected[UNFROZEN] = missing
+        ranges = ", ".join(
+            f"{topic}:{number}:{self.starts[topic, number]}-{end - 1}" for (topic, number), end in ends.items()
+        )
+        return ranges, (
+            f"{missing} of {self.filling.rows} clean rows are not in the dataset of {ranges}: they were deleted "
+            "before they were frozen, because the topic's retention ended, or their messages cannot be read"
+        )
+
+    def lost(self, gap: Gap) -> str:
+        """Return what a gap means for datasets."""
+        what = "labels are joined to no row" if self._is_label(gap.place) else "clean rows are part of no dataset"
+        return f"{what}: {gap.reason}"
+
+    @property
+    def has_grown(self) -> bool:
+        """Whether the topic of labels has partitions that are not read: then one begins anew."""
+        late = self._late_labels
+        return late is not None and len(self._reader.partitions(late.topic)) > sum(map(self._is_label, self.starts))
 
     def links(self) -> list[trace.Link]:
         """Return links to the traces of the newest batches, and of the requests for what waits."""
@@ -217,12 +275,13 @@ class Watch:
         self.starts |= ends
         self.specs.clear()
         self._asked.clear()
+        self._label_ends.clear()
         if frozen:
             self.filling = Filling()
             self.lives.clear()
         else:
             self.filling.requests.clear()
-            self.filling.failed_rows = self.filling.rows
+            self.filling.failed_rows = self.filling.usable
 
 
 def _gaps(reader: LogReader, starts: Mapping[Place, int | None]) -> list[Gap]:

@@ -80,8 +80,14 @@ def clean_all(batches: Sequence[pa.RecordBatch], pipeline: Pipeline, seen: SeenK
     """Return what `clean` returns for each of these batches in turn, at the cost of one with all of their rows."""
     if not batches:
         return []
-    whole, rules = _joined(batches, pipeline.stream.fields), pipeline.prepare.clean
-    dropped = broken(whole, pipeline.stream.fields, rules, squared_fields(pipeline))
+    stream, rules = pipeline.stream, pipeline.prepare.clean
+    whole = _joined(batches, stream.incoming.fields)
+    if stream.labels is None:
+        dropped = broken(whole, stream.fields, rules, squared_fields(pipeline))
+    else:
+        # Labels, and conditions that may read them, are looked at once they are there: when a dataset is cut.
+        fields = [field for field in stream.fields if field.role != "label"]
+        dropped = broken(whole, fields, rules.model_copy(update={"where": ()}), squared_fields(pipeline))
     if rules.remembered and pipeline.stream.key_field is not None:
         _drop(dropped, repeated_rows(whole, pipeline.stream.key_field, dropped, seen))
     positions, cleaned, start = sorted(dropped), list[Cleaned](), 0

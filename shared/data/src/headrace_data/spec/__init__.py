@@ -4,6 +4,7 @@ from headrace_data.errors import Problem, SpecInvalid
 from headrace_data.spec.augment import Augment
 from headrace_data.spec.cleaning import Gaps, Outliers
 from headrace_data.spec.compute import Compute
+from headrace_data.spec.labels import Labels
 from headrace_data.spec.learn import (
     Budget,
     Compress,
@@ -88,6 +89,7 @@ __all__ = [
     "ImportedModel",
     "Impute",
     "Kept",
+    "Labels",
     "Last",
     "LowRankVariant",
     "Metadata",

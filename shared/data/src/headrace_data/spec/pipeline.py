@@ -177,7 +177,8 @@ class Pipeline(Section):
         time, digests = self.stream.time or "", (self.schema_digest, self.prepare_digest, self.split_digest)
         personal = [sha256_digest(canonical(self.stream.personal.plain()))] if self.stream.personal else []
         select = [self.stream.select] if self.stream.select else []
-        return (self.stream.topic, time, *digests, self.window_digest, *personal, *select)
+        labels = [sha256_digest(canonical(self.stream.labels.plain()))] if self.stream.labels else []
+        return (self.stream.topic, time, *digests, self.window_digest, *personal, *select, *labels)
 
     @cached_property
     def window_digest(self) -> str:

@@ -26,6 +26,7 @@ from headrace_data.spec.compute import (
 from headrace_data.spec.draft import SCHEMA, Draft, Finding, closest
 from headrace_data.spec.feature_rules import FEATURE_RULES
 from headrace_data.spec.format_rules import columns_hold_the_fields, schemas_can_be_read
+from headrace_data.spec.label_rules import LABEL_RULES
 from headrace_data.spec.network_size import network_fits_a_graph
 from headrace_data.spec.networks import IMAGE_KINDS, heads_share_the_width
 from headrace_data.spec.prepare import Clean, Freeze, Split
@@ -302,6 +303,7 @@ RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
     outliers_are_numbers,
     texts_are_looked_at,
     something_is_looked_for,
+    *LABEL_RULES,
     *PRIVATE_RULES,
     *FEATURE_RULES,
     *TASK_RULES,

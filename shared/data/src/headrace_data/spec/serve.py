@@ -90,6 +90,14 @@ class Serve(Section):
         "class where there is one, and served there in the variants that pass there. A class that nobody measured "
         "serves fp32.",
     )
+    quality: bool = pydantic.Field(
+        default=False,
+        exclude_if=lambda value: not value,  # as for objective
+        description="Whether the quality of answers is measured live, once their labels come (stream.labels): callers "
+        "tell the keys of rows in the parameter `key`. Each answer waits then until Kafka has it, some milliseconds, "
+        "and a call fails while Kafka is away. The first label of a key counts. From "
+        "the next release on.",
+    )
     engine: Upstream | None = pydantic.Field(
         default=None,
         exclude_if=lambda value: value is None,  # as for objective

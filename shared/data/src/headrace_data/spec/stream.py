@@ -10,6 +10,7 @@ import numpy as np
 import pydantic
 
 from headrace_data.spec.formats import Envelope, Format, SchemaRegistry, format_section
+from headrace_data.spec.labels import Labels
 from headrace_data.spec.private_fields import PrivateFields
 from headrace_data.spec.scalars import (
     Duration,
@@ -126,6 +127,12 @@ class Stream(Section):
         "by itself keeps its value as it is; in an expression it is a text. $key, $headers['name'] and $timestamp are "
         "of the message. Default: each field is the key of its name.",
     )
+    labels: Labels | None = pydantic.Field(
+        default=None,
+        exclude_if=lambda value: value is None,  # as for time
+        description="Labels that come later, on a topic of their own: rows may lack theirs, and wait for it. Left out: "
+        "each row has its label.",
+    )
     fields: Annotated[tuple[Field, ...], pydantic.Field(min_length=1, max_length=1024)] = pydantic.Field(
         alias="schema", description="The fields of a record. A record may hold others; they are ignored."
     )
@@ -154,6 +161,40 @@ class Stream(Section):
     def of_rows(self) -> Stream:
         """A stream whose records are rows by the names of the schema, in JSON: dead letters of rows hold these."""
         return self.in_json.model_copy(update={"select": None})
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """The topics of the producers: of the rows, and of the labels where these come later."""
+        return (self.topic, self.labels.topic) if self.labels else (self.topic,)
+
+    @property
+    def incoming(self) -> Stream:
+        """The stream of rows as they come: where labels come later, a row may lack its own."""
+        if self.labels is None:
+            return self
+        fields = [f.model_copy(update={"nullable": True}) if f.role == "label" else f for f in self.fields]
+        return self._with(fields=tuple(fields))
+
+    @property
+    def of_labels(self) -> Stream:
+        """The stream of the labels that come later: their key, of role id, and the label. Raises ValueError without."""
+        labels, key = self.labels, self.key_field
+        if labels is None or key is None:
+            raise ValueError("expected a stream whose labels come later, and a key")
+        names = {key.name: labels.key or key.name, self.label.name: labels.label or self.label.name}
+        fields = [
+            key.model_copy(update={"name": names[key.name], "role": "id"}),
+            self.label.model_copy(update={"name": names[self.label.name], "nullable": False}),
+        ]
+        said = self.personal.fields.items() if self.personal else ()
+        treated = {names[name]: treatment for name, treatment in said if name in names}
+        told = {"topic": labels.topic, "format": labels.format, "envelope": labels.envelope, "time": labels.time}
+        personal = self.personal.model_copy(update={"fields": treated}) if self.personal and treated else None
+        return self._with(**told, key=None, personal=personal, select=None, labels=None, fields=tuple(fields))
+
+    def _with(self, **told: Any) -> Stream:
+        # A copy would have what this one has worked out of its fields.
+        return Stream.model_construct(**{name: getattr(self, name) for name in type(self).model_fields} | told)
 
     @cached_property
     def features(self) -> tuple[Field, ...]:

@@ -202,3 +202,18 @@ def best_effort_producer(settings: KafkaSettings, client_id: str, gather_s: floa
         **_WRITING,
         **settings.kafka_client(),
     )
+
+
+def recording_producer(settings: KafkaSettings, client_id: str, answer_s: float) -> KafkaProducer:
+    """Return a producer of events that somebody waits for, at most `answer_s` seconds; not idempotent, as above."""
+    return KafkaProducer(
+        client_id=client_id,
+        acks="all",
+        linger_ms=1,
+        enable_idempotence=False,
+        max_block_ms=int(answer_s * 1_000),
+        request_timeout_ms=int(answer_s * 1_000),
+        delivery_timeout_ms=int(answer_s * 1_000) + 1,
+        **_WRITING,
+        **settings.kafka_client(),
+    )

@@ -63,6 +63,7 @@ class DatasetFrozen:
     leaks: Leaks | None = None
     unread: Mapping[str, int] = field(default_factory=dict)
     outliers: tuple[Outliers, ...] = ()
+    awaiting_labels: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,6 +134,7 @@ class ModelReleased:
     degrade: bool = False
     upstream: Upstream | None = None
     withholds: bool = False
+    records: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from headrace.events.v1 import forget_pb2 as headrace_dot_events_dot_v1_dot_forg
 from headrace.events.v1 import record_pb2 as headrace_dot_events_dot_v1_dot_record__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n headrace/events/v1/dataset.proto\x12\x12headrace.events.v1\x1a!headrace/events/v1/artifact.proto\x1a!headrace/events/v1/backfill.proto\x1a\x1fheadrace/events/v1/forget.proto\x1a\x1fheadrace/events/v1/record.proto\"\xa9\x01\n\x10\x44\x61tasetRequested\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x13\n\x0bincarnation\x18\x03 \x01(\r\x12.\n\x08\x62\x61\x63kfill\x18\x04 \x01(\x0b\x32\x1c.headrace.events.v1.Backfill\x12*\n\x06\x66orget\x18\x06 \x01(\x0b\x32\x1a.headrace.events.v1.Forget\"\xd5\x01\n\x11\x44\x61tasetProgressed\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x0c\n\x04rows\x18\x02 \x01(\x04\x12\x13\n\x0brows_wanted\x18\x03 \x01(\x04\x12\x45\n\x08rejected\x18\x04 \x03(\x0b\x32\x33.headrace.events.v1.DatasetProgressed.RejectedEntry\x12\x13\n\x0bincarnation\x18\x05 \x01(\r\x1a/\n\rRejectedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"<\n\tSplitRows\x12\r\n\x05train\x18\x01 \x01(\x04\x12\x12\n\nvalidation\x18\x02 \x01(\x04\x12\x0c\n\x04test\x18\x03 \x01(\x04\"7\n\tClassRows\x12\r\n\x05label\x18\x01 \x01(\t\x12\r\n\x05split\x18\x02 \x01(\t\x12\x0c\n\x04rows\x18\x03 \x01(\x04\"6\n\x05Leaks\x12\r\n\x05\x65xact\x18\x01 \x01(\x04\x12\x0c\n\x04near\x18\x02 \x01(\x04\x12\x10\n\x08\x65xamples\x18\x03 \x03(\t\"B\n\x08Outliers\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x0b\n\x03low\x18\x02 \x01(\x01\x12\x0c\n\x04high\x18\x03 \x01(\x01\x12\x0c\n\x04rows\x18\x04 \x01(\x04\"\xe1\x06\n\rDatasetFrozen\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x12\n\ndataset_id\x18\x02 \x01(\t\x12\x13\n\x0bspec_digest\x18\x03 \x01(\t\x12.\n\x08manifest\x18\x04 \x01(\x0b\x32\x1c.headrace.events.v1.Artifact\x12+\n\x04rows\x18\x05 \x01(\x0b\x32\x1d.headrace.events.v1.SplitRows\x12\x30\n\x07sources\x18\x06 \x03(\x0b\x32\x1f.headrace.events.v1.SourceRange\x12\x41\n\x08rejected\x18\x07 \x03(\x0b\x32/.headrace.events.v1.DatasetFrozen.RejectedEntry\x12\x12\n\nrequest_id\x18\x08 \x01(\t\x12\x13\n\x0bincarnation\x18\t \x01(\r\x12\x15\n\rrepeated_keys\x18\n \x01(\x04\x12\x11\n\tlate_rows\x18\x0b \x01(\x04\x12\x10\n\x08segments\x18\x0c \x01(\r\x12\x14\n\x0csegment_rows\x18\r \x01(\x04\x12\x32\n\nbackfilled\x18\x0e \x01(\x0b\x32\x1e.headrace.events.v1.Backfilled\x12=\n\x06masked\x18\x0f \x03(\x0b\x32-.headrace.events.v1.DatasetFrozen.MaskedEntry\x12-\n\x06rarest\x18\x10 \x01(\x0b\x32\x1d.headrace.events.v1.ClassRows\x12(\n\x05leaks\x18\x11 \x01(\x0b\x32\x19.headrace.events.v1.Leaks\x12=\n\x06unread\x18\x12 \x03(\x0b\x32-.headrace.events.v1.DatasetFrozen.UnreadEntry\x12.\n\x08outliers\x18\x13 \x03(\x0b\x32\x1c.headrace.events.v1.Outliers\x1a/\n\rRejectedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x1a-\n\x0bMaskedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x1a-\n\x0bUnreadEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"Z\n\rDatasetFailed\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x13\n\x0bincarnation\x18\x04 \x01(\rb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n headrace/events/v1/dataset.proto\x12\x12headrace.events.v1\x1a!headrace/events/v1/artifact.proto\x1a!headrace/events/v1/backfill.proto\x1a\x1fheadrace/events/v1/forget.proto\x1a\x1fheadrace/events/v1/record.proto\"\xa9\x01\n\x10\x44\x61tasetRequested\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x13\n\x0bincarnation\x18\x03 \x01(\r\x12.\n\x08\x62\x61\x63kfill\x18\x04 \x01(\x0b\x32\x1c.headrace.events.v1.Backfill\x12*\n\x06\x66orget\x18\x06 \x01(\x0b\x32\x1a.headrace.events.v1.Forget\"\xee\x01\n\x11\x44\x61tasetProgressed\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x0c\n\x04rows\x18\x02 \x01(\x04\x12\x13\n\x0brows_wanted\x18\x03 \x01(\x04\x12\x45\n\x08rejected\x18\x04 \x03(\x0b\x32\x33.headrace.events.v1.DatasetProgressed.RejectedEntry\x12\x13\n\x0bincarnation\x18\x05 \x01(\r\x12\x17\n\x0f\x61waiting_labels\x18\x06 \x01(\x04\x1a/\n\rRejectedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"<\n\tSplitRows\x12\r\n\x05train\x18\x01 \x01(\x04\x12\x12\n\nvalidation\x18\x02 \x01(\x04\x12\x0c\n\x04test\x18\x03 \x01(\x04\"7\n\tClassRows\x12\r\n\x05label\x18\x01 \x01(\t\x12\r\n\x05split\x18\x02 \x01(\t\x12\x0c\n\x04rows\x18\x03 \x01(\x04\"6\n\x05Leaks\x12\r\n\x05\x65xact\x18\x01 \x01(\x04\x12\x0c\n\x04near\x18\x02 \x01(\x04\x12\x10\n\x08\x65xamples\x18\x03 \x03(\t\"B\n\x08Outliers\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x0b\n\x03low\x18\x02 \x01(\x01\x12\x0c\n\x04high\x18\x03 \x01(\x01\x12\x0c\n\x04rows\x18\x04 \x01(\x04\"\xfa\x06\n\rDatasetFrozen\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x12\n\ndataset_id\x18\x02 \x01(\t\x12\x13\n\x0bspec_digest\x18\x03 \x01(\t\x12.\n\x08manifest\x18\x04 \x01(\x0b\x32\x1c.headrace.events.v1.Artifact\x12+\n\x04rows\x18\x05 \x01(\x0b\x32\x1d.headrace.events.v1.SplitRows\x12\x30\n\x07sources\x18\x06 \x03(\x0b\x32\x1f.headrace.events.v1.SourceRange\x12\x41\n\x08rejected\x18\x07 \x03(\x0b\x32/.headrace.events.v1.DatasetFrozen.RejectedEntry\x12\x12\n\nrequest_id\x18\x08 \x01(\t\x12\x13\n\x0bincarnation\x18\t \x01(\r\x12\x15\n\rrepeated_keys\x18\n \x01(\x04\x12\x11\n\tlate_rows\x18\x0b \x01(\x04\x12\x10\n\x08segments\x18\x0c \x01(\r\x12\x14\n\x0csegment_rows\x18\r \x01(\x04\x12\x32\n\nbackfilled\x18\x0e \x01(\x0b\x32\x1e.headrace.events.v1.Backfilled\x12=\n\x06masked\x18\x0f \x03(\x0b\x32-.headrace.events.v1.DatasetFrozen.MaskedEntry\x12-\n\x06rarest\x18\x10 \x01(\x0b\x32\x1d.headrace.events.v1.ClassRows\x12(\n\x05leaks\x18\x11 \x01(\x0b\x32\x19.headrace.events.v1.Leaks\x12=\n\x06unread\x18\x12 \x03(\x0b\x32-.headrace.events.v1.DatasetFrozen.UnreadEntry\x12.\n\x08outliers\x18\x13 \x03(\x0b\x32\x1c.headrace.events.v1.Outliers\x12\x17\n\x0f\x61waiting_labels\x18\x19 \x01(\x04\x1a/\n\rRejectedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x1a-\n\x0bMaskedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x1a-\n\x0bUnreadEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"Z\n\rDatasetFailed\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x13\n\x0bincarnation\x18\x04 \x01(\rb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,25 +46,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DATASETREQUESTED']._serialized_start=193
   _globals['_DATASETREQUESTED']._serialized_end=362
   _globals['_DATASETPROGRESSED']._serialized_start=365
-  _globals['_DATASETPROGRESSED']._serialized_end=578
-  _globals['_DATASETPROGRESSED_REJECTEDENTRY']._serialized_start=531
-  _globals['_DATASETPROGRESSED_REJECTEDENTRY']._serialized_end=578
-  _globals['_SPLITROWS']._serialized_start=580
-  _globals['_SPLITROWS']._serialized_end=640
-  _globals['_CLASSROWS']._serialized_start=642
-  _globals['_CLASSROWS']._serialized_end=697
-  _globals['_LEAKS']._serialized_start=699
-  _globals['_LEAKS']._serialized_end=753
-  _globals['_OUTLIERS']._serialized_start=755
-  _globals['_OUTLIERS']._serialized_end=821
-  _globals['_DATASETFROZEN']._serialized_start=824
-  _globals['_DATASETFROZEN']._serialized_end=1689
-  _globals['_DATASETFROZEN_REJECTEDENTRY']._serialized_start=531
-  _globals['_DATASETFROZEN_REJECTEDENTRY']._serialized_end=578
-  _globals['_DATASETFROZEN_MASKEDENTRY']._serialized_start=1597
-  _globals['_DATASETFROZEN_MASKEDENTRY']._serialized_end=1642
-  _globals['_DATASETFROZEN_UNREADENTRY']._serialized_start=1644
-  _globals['_DATASETFROZEN_UNREADENTRY']._serialized_end=1689
-  _globals['_DATASETFAILED']._serialized_start=1691
-  _globals['_DATASETFAILED']._serialized_end=1781
+  _globals['_DATASETPROGRESSED']._serialized_end=603
+  _globals['_DATASETPROGRESSED_REJECTEDENTRY']._serialized_start=556
+  _globals['_DATASETPROGRESSED_REJECTEDENTRY']._serialized_end=603
+  _globals['_SPLITROWS']._serialized_start=605
+  _globals['_SPLITROWS']._serialized_end=665
+  _globals['_CLASSROWS']._serialized_start=667
+  _globals['_CLASSROWS']._serialized_end=722
+  _globals['_LEAKS']._serialized_start=724
+  _globals['_LEAKS']._serialized_end=778
+  _globals['_OUTLIERS']._serialized_start=780
+  _globals['_OUTLIERS']._serialized_end=846
+  _globals['_DATASETFROZEN']._serialized_start=849
+  _globals['_DATASETFROZEN']._serialized_end=1739
+  _globals['_DATASETFROZEN_REJECTEDENTRY']._serialized_start=556
+  _globals['_DATASETFROZEN_REJECTEDENTRY']._serialized_end=603
+  _globals['_DATASETFROZEN_MASKEDENTRY']._serialized_start=1647
+  _globals['_DATASETFROZEN_MASKEDENTRY']._serialized_end=1692
+  _globals['_DATASETFROZEN_UNREADENTRY']._serialized_start=1694
+  _globals['_DATASETFROZEN_UNREADENTRY']._serialized_end=1739
+  _globals['_DATASETFAILED']._serialized_start=1741
+  _globals['_DATASETFAILED']._serialized_end=1831
 # @@protoc_insertion_point(module_scope)

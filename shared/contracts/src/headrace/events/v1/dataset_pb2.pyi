@@ -97,6 +97,7 @@ class DatasetProgressed(_message.Message):
     ROWS_WANTED_FIELD_NUMBER: _builtins.int
     REJECTED_FIELD_NUMBER: _builtins.int
     INCARNATION_FIELD_NUMBER: _builtins.int
+    AWAITING_LABELS_FIELD_NUMBER: _builtins.int
     pipeline: _builtins.str
     """Name of the pipeline. Never empty."""
     rows: _builtins.int
@@ -105,6 +106,8 @@ class DatasetProgressed(_message.Message):
     """Rows after which the freeze starts by itself; zero when the pipeline sets no number."""
     incarnation: _builtins.int
     """Which pipeline of that name: as in PipelineApplied."""
+    awaiting_labels: _builtins.int
+    """Clean rows that wait for a label which comes later; none of `rows`. Zero where rows have theirs."""
     @_builtins.property
     def rejected(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Records rejected in the same range, by rule. Empty when none was."""
@@ -117,10 +120,11 @@ class DatasetProgressed(_message.Message):
         rows_wanted: _builtins.int = ...,
         rejected: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         incarnation: _builtins.int = ...,
+        awaiting_labels: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["incarnation", b"incarnation", "pipeline", b"pipeline", "rejected", b"rejected", "rows", b"rows", "rows_wanted", b"rows_wanted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["awaiting_labels", b"awaiting_labels", "incarnation", b"incarnation", "pipeline", b"pipeline", "rejected", b"rejected", "rows", b"rows", "rows_wanted", b"rows_wanted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -339,6 +343,7 @@ class DatasetFrozen(_message.Message):
     LEAKS_FIELD_NUMBER: _builtins.int
     UNREAD_FIELD_NUMBER: _builtins.int
     OUTLIERS_FIELD_NUMBER: _builtins.int
+    AWAITING_LABELS_FIELD_NUMBER: _builtins.int
     pipeline: _builtins.str
     """Name of the pipeline. Never empty."""
     dataset_id: _builtins.str
@@ -359,6 +364,8 @@ class DatasetFrozen(_message.Message):
     """How many segments the pipeline has by now, whichever of them the dataset takes; zero where nobody counted."""
     segment_rows: _builtins.int
     """How many rows these hold."""
+    awaiting_labels: _builtins.int
+    """Rows that wait on for a label which comes later, and are in no dataset yet; zero where rows have theirs."""
     @_builtins.property
     def manifest(self) -> _artifact_pb2.Artifact:
         """The manifest: canonical JSON with splits, parts, fitted transforms and provenance."""
@@ -425,10 +432,11 @@ class DatasetFrozen(_message.Message):
         leaks: Global___Leaks | None = ...,
         unread: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         outliers: _abc.Iterable[Global___Outliers] | None = ...,
+        awaiting_labels: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["backfilled", b"backfilled", "leaks", b"leaks", "manifest", b"manifest", "rarest", b"rarest", "rows", b"rows"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backfilled", b"backfilled", "dataset_id", b"dataset_id", "incarnation", b"incarnation", "late_rows", b"late_rows", "leaks", b"leaks", "manifest", b"manifest", "masked", b"masked", "outliers", b"outliers", "pipeline", b"pipeline", "rarest", b"rarest", "rejected", b"rejected", "repeated_keys", b"repeated_keys", "request_id", b"request_id", "rows", b"rows", "segment_rows", b"segment_rows", "segments", b"segments", "sources", b"sources", "spec_digest", b"spec_digest", "unread", b"unread"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["awaiting_labels", b"awaiting_labels", "backfilled", b"backfilled", "dataset_id", b"dataset_id", "incarnation", b"incarnation", "late_rows", b"late_rows", "leaks", b"leaks", "manifest", b"manifest", "masked", b"masked", "outliers", b"outliers", "pipeline", b"pipeline", "rarest", b"rarest", "rejected", b"rejected", "repeated_keys", b"repeated_keys", "request_id", b"request_id", "rows", b"rows", "segment_rows", b"segment_rows", "segments", b"segments", "sources", b"sources", "spec_digest", b"spec_digest", "unread", b"unread"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

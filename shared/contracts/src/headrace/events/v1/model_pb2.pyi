@@ -685,6 +685,7 @@ class ModelReleased(_message.Message):
     DEGRADE_FIELD_NUMBER: _builtins.int
     UPSTREAM_FIELD_NUMBER: _builtins.int
     WITHHOLDS_FIELD_NUMBER: _builtins.int
+    RECORDS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model. Never empty."""
     alias: _builtins.str
@@ -713,6 +714,8 @@ class ModelReleased(_message.Message):
     """Whether a replica under overload may answer with a variant that takes less time."""
     withholds: _builtins.bool
     """Whether calls and answers are left out of prediction.served: the pipeline has personal fields."""
+    records: _builtins.bool
+    """Whether an answer waits until prediction.served holds it: the pipeline's quality is measured live."""
     @_builtins.property
     def graph(self) -> _artifact_pb2.Artifact:
         """The ONNX graph to serve."""
@@ -759,10 +762,11 @@ class ModelReleased(_message.Message):
         degrade: _builtins.bool = ...,
         upstream: Global___Upstream | None = ...,
         withholds: _builtins.bool = ...,
+        records: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["graph", b"graph", "unmeasured", b"unmeasured", "upstream", b"upstream"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "cache", b"cache", "cache_ttl_s", b"cache_ttl_s", "classes", b"classes", "dataset_id", b"dataset_id", "degrade", b"degrade", "epoch", b"epoch", "gates", b"gates", "graph", b"graph", "model", b"model", "ordinal", b"ordinal", "pipeline", b"pipeline", "reason", b"reason", "run_id", b"run_id", "unmeasured", b"unmeasured", "upstream", b"upstream", "variant", b"variant", "version_id", b"version_id", "withholds", b"withholds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "cache", b"cache", "cache_ttl_s", b"cache_ttl_s", "classes", b"classes", "dataset_id", b"dataset_id", "degrade", b"degrade", "epoch", b"epoch", "gates", b"gates", "graph", b"graph", "model", b"model", "ordinal", b"ordinal", "pipeline", b"pipeline", "reason", b"reason", "records", b"records", "run_id", b"run_id", "unmeasured", b"unmeasured", "upstream", b"upstream", "variant", b"variant", "version_id", b"version_id", "withholds", b"withholds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#headrace/events/v1/prediction.proto\x12\x12headrace.events.v1\"\xc8\x01\n\x10PredictionServed\x12\x15\n\rprediction_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x12\n\nversion_id\x18\x03 \x01(\t\x12\x0f\n\x07variant\x18\x04 \x01(\t\x12\x0c\n\x04rows\x18\x05 \x01(\r\x12\x0e\n\x06\x63\x61\x63hed\x18\x06 \x01(\x08\x12\x13\n\x0b\x64uration_us\x18\x07 \x01(\x04\x12\x10\n\x08response\x18\x08 \x01(\x0c\x12\x0f\n\x07request\x18\t \x01(\x0c\x12\x13\n\x0btraceparent\x18\n \x01(\t\"N\n\x11PredictionsServed\x12\x39\n\x0bpredictions\x18\x01 \x03(\x0b\x32$.headrace.events.v1.PredictionServedb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#headrace/events/v1/prediction.proto\x12\x12headrace.events.v1\"\xe6\x01\n\x10PredictionServed\x12\x15\n\rprediction_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x12\n\nversion_id\x18\x03 \x01(\t\x12\x0f\n\x07variant\x18\x04 \x01(\t\x12\x0c\n\x04rows\x18\x05 \x01(\r\x12\x0e\n\x06\x63\x61\x63hed\x18\x06 \x01(\x08\x12\x13\n\x0b\x64uration_us\x18\x07 \x01(\x04\x12\x10\n\x08response\x18\x08 \x01(\x0c\x12\x0f\n\x07request\x18\t \x01(\x0c\x12\x13\n\x0btraceparent\x18\n \x01(\t\x12\x0c\n\x04keys\x18\r \x03(\t\x12\x0e\n\x06places\x18\x0e \x01(\t\"N\n\x11PredictionsServed\x12\x39\n\x0bpredictions\x18\x01 \x03(\x0b\x32$.headrace.events.v1.PredictionServedb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,7 +32,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'headrace.events.v1.predicti
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PREDICTIONSERVED']._serialized_start=60
-  _globals['_PREDICTIONSERVED']._serialized_end=260
-  _globals['_PREDICTIONSSERVED']._serialized_start=262
-  _globals['_PREDICTIONSSERVED']._serialized_end=340
+  _globals['_PREDICTIONSERVED']._serialized_end=290
+  _globals['_PREDICTIONSSERVED']._serialized_start=292
+  _globals['_PREDICTIONSSERVED']._serialized_end=370
 # @@protoc_insertion_point(module_scope)

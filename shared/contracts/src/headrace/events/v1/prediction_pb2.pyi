@@ -34,6 +34,8 @@ class PredictionServed(_message.Message):
     RESPONSE_FIELD_NUMBER: _builtins.int
     REQUEST_FIELD_NUMBER: _builtins.int
     TRACEPARENT_FIELD_NUMBER: _builtins.int
+    KEYS_FIELD_NUMBER: _builtins.int
+    PLACES_FIELD_NUMBER: _builtins.int
     prediction_id: _builtins.str
     """Unique id of the prediction, also in the answer. Never empty."""
     model: _builtins.str
@@ -58,6 +60,16 @@ class PredictionServed(_message.Message):
     """
     traceparent: _builtins.str
     """W3C trace context of the call (traceparent). Empty without one."""
+    places: _builtins.str
+    """What the places of an answer stand for, such as the classes: a JSON list of texts. Empty where they stand for
+    nothing, and of releases whose quality is not measured live.
+    """
+    @_builtins.property
+    def keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Keys of the call's rows, in order, as its parameter `key` told them; empty where it told none, and of releases whose
+        quality is not measured live.
+        """
+
     def __init__(
         self,
         *,
@@ -71,10 +83,12 @@ class PredictionServed(_message.Message):
         response: _builtins.bytes = ...,
         request: _builtins.bytes = ...,
         traceparent: _builtins.str = ...,
+        keys: _abc.Iterable[_builtins.str] | None = ...,
+        places: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached", b"cached", "duration_us", b"duration_us", "model", b"model", "prediction_id", b"prediction_id", "request", b"request", "response", b"response", "rows", b"rows", "traceparent", b"traceparent", "variant", b"variant", "version_id", b"version_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached", b"cached", "duration_us", b"duration_us", "keys", b"keys", "model", b"model", "places", b"places", "prediction_id", b"prediction_id", "request", b"request", "response", b"response", "rows", b"rows", "traceparent", b"traceparent", "variant", b"variant", "version_id", b"version_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -15,6 +15,7 @@ from headrace.events.v1 import forget_pb2 as _forget_pb2
 from headrace.events.v1 import model_pb2 as _model_pb2
 from headrace.events.v1 import pipeline_pb2 as _pipeline_pb2
 from headrace.events.v1 import prediction_pb2 as _prediction_pb2
+from headrace.events.v1 import quality_pb2 as _quality_pb2
 from headrace.events.v1 import run_pb2 as _run_pb2
 import builtins as _builtins
 import sys
@@ -1623,6 +1624,7 @@ class WatchPipelineResponse(_message.Message):
     FAILURE_FIELD_NUMBER: _builtins.int
     TROUBLES_FIELD_NUMBER: _builtins.int
     WITHHELD_FIELD_NUMBER: _builtins.int
+    QUALITIES_FIELD_NUMBER: _builtins.int
     failure: _builtins.str
     """Why the latest freeze failed; empty unless it did."""
     withheld: _builtins.str
@@ -1651,6 +1653,10 @@ class WatchPipelineResponse(_message.Message):
     def troubles(self) -> _containers.RepeatedCompositeFieldContainer[_pipeline_pb2.PipelineTroubled]:
         """What services report to be wrong with the pipeline now."""
 
+    @_builtins.property
+    def qualities(self) -> _containers.RepeatedCompositeFieldContainer[_quality_pb2.QualityMeasured]:
+        """How good answers were whose labels came later, by version, where that is measured; the newest figures of each."""
+
     def __init__(
         self,
         *,
@@ -1662,10 +1668,11 @@ class WatchPipelineResponse(_message.Message):
         failure: _builtins.str = ...,
         troubles: _abc.Iterable[_pipeline_pb2.PipelineTroubled] | None = ...,
         withheld: _builtins.str = ...,
+        qualities: _abc.Iterable[_quality_pb2.QualityMeasured] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "filling", b"filling", "release", b"release", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "failure", b"failure", "filling", b"filling", "release", b"release", "runs", b"runs", "troubles", b"troubles", "version", b"version", "withheld", b"withheld"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "failure", b"failure", "filling", b"filling", "qualities", b"qualities", "release", b"release", "runs", b"runs", "troubles", b"troubles", "version", b"version", "withheld", b"withheld"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
