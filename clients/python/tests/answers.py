@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import grpc
@@ -20,6 +20,8 @@ class Answers(services.RegistryServiceServicer):
     """Answers that nobody chooses."""
 
     _seen: Callable[..., Any]
+    forgotten: Sequence[messages.ForgottenKey] = ()
+    """Tests give one a list of its own."""
 
     def CollectGarbage(self, request: Any, context: Any) -> messages.CollectGarbageResponse:  # noqa: N802
         """Tell of objects of each fate, and of a version that was let go."""
@@ -35,6 +37,14 @@ class Answers(services.RegistryServiceServicer):
             retired=[messages.RetiredVersion(pipeline="penguins", model="species", ordinal=4, version_id="sha256:4")],
         )
         return self._seen(request, context, answer)
+
+    def ForgetKey(self, request: Any, context: Any) -> messages.ForgetKeyResponse:  # noqa: N802
+        """Take the request."""
+        return self._seen(request, context, messages.ForgetKeyResponse(request_id="request-7"))
+
+    def ListForgottenKeys(self, request: Any, context: Any) -> messages.ListForgottenKeysResponse:  # noqa: N802
+        """Tell what was forgotten."""
+        return self._seen(request, context, messages.ListForgottenKeysResponse(keys=self.forgotten))
 
     def RecalibrateModel(self, request: Any, context: Any) -> messages.RecalibrateModelResponse:  # noqa: N802
         """Tell of a run."""

@@ -193,7 +193,6 @@ class FakeRegistry(Answers):
     runs: list[messages.Run] = field(default_factory=list)
     versions: list[messages.Version] = field(default_factory=list)
     releases: list[messages.Release] = field(default_factory=list)
-    forgotten: list[messages.ForgottenKey] = field(default_factory=list)
     lags: list[messages.Lag] = field(default_factory=list)
     troubles: list[PipelineTroubled] = field(default_factory=list)
     lineage: messages.GetLineageResponse = field(default_factory=messages.GetLineageResponse)
@@ -238,12 +237,6 @@ class FakeRegistry(Answers):
 
     def ListVersions(self, request: Any, context: Any) -> messages.ListVersionsResponse:  # noqa: N802
         return self._seen(request, context, messages.ListVersionsResponse(versions=self.versions))
-
-    def ForgetKey(self, request: Any, context: Any) -> messages.ForgetKeyResponse:  # noqa: N802
-        return self._seen(request, context, messages.ForgetKeyResponse(request_id="request-7"))
-
-    def ListForgottenKeys(self, request: Any, context: Any) -> messages.ListForgottenKeysResponse:  # noqa: N802
-        return self._seen(request, context, messages.ListForgottenKeysResponse(keys=self.forgotten))
 
     def ListReleases(self, request: Any, context: Any) -> messages.ListReleasesResponse:  # noqa: N802
         return self._seen(request, context, messages.ListReleasesResponse(releases=self.releases))

@@ -195,24 +195,6 @@ def test_nothing_that_is_needed_goes_and_everything_else_does(mill):
     assert mill.store.get(told.weights)
 
 
-def test_what_stands_in_the_place_of_a_dataset_is_kept_with_what_it_names(mill):
-    mill.release(1)
-    (dataset,) = mill.ledger.catalogue.datasets.values()
-    manifest = Manifest.from_json(mill.store.get(dataset.frozen.manifest))
-    part = mill.put(b"PAR1 without some rows")
-    told = {"uri": part.uri, "digest": part.digest, "size_bytes": part.size_bytes}
-    parts = (manifest.slices[0].parts[0].model_copy(update=told),)
-    slices = (manifest.slices[0].model_copy(update={"parts": parts}),)
-    successor = mill.put(manifest.model_copy(update={"slices": slices}).to_json())
-    mill.store.supersede(dataset.frozen.manifest.digest, successor)
-    plain = dataset.frozen.manifest.digest.removeprefix("sha256:")
-    mill.store.remove(f"sha256/{plain[:2]}/{plain}", 2**53)
-    mill.collect()
-
-    assert Manifest.from_json(mill.store.get(dataset.frozen.manifest)).slices == slices
-    assert mill.store.get(part) == b"PAR1 without some rows"
-
-
 def test_a_dry_run_says_the_same_and_changes_nothing(mill):
     for day in (1, 2, 3):
         mill.release(day)

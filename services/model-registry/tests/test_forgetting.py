@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from headrace_data.manifest import Manifest
 from headrace_data.spec import load_pipeline
 from headrace_model_registry.core import facts, forgetting
 from headrace_model_registry.core.facts.forgotten import (
@@ -19,6 +20,7 @@ from headrace_model_registry.transport.converters import from_log_entry, to_log_
 from headrace_runtime.errors import InvalidInput
 
 from .conftest import START, digest
+from .test_collection import Mill
 
 KEY = KeyDigest("0123456789abcdef", "0123456789abcdef" * 2)
 
@@ -80,3 +82,22 @@ def test_what_is_ordered_names_every_spec_that_the_pipeline_had(story, ledger, w
     keyless = replace(applied, spec=facts.PipelineSpec(pipeline.canonical_json(), pipeline.digest))
     with pytest.raises(InvalidInput, match="expected records with a key"):
         forgetting.order(keyless, KEY, ledger.catalogue, retrain=False)
+
+
+def test_what_stands_in_the_place_of_a_dataset_is_kept_with_what_it_names(ledger, world, tmp_path):
+    mill = Mill(ledger, world, tmp_path / "store")
+    mill.release(1)
+    (dataset,) = mill.ledger.catalogue.datasets.values()
+    manifest = Manifest.from_json(mill.store.get(dataset.frozen.manifest))
+    part = mill.put(b"PAR1 without some rows")
+    told = {"uri": part.uri, "digest": part.digest, "size_bytes": part.size_bytes}
+    parts = (manifest.slices[0].parts[0].model_copy(update=told),)
+    slices = (manifest.slices[0].model_copy(update={"parts": parts}),)
+    successor = mill.put(manifest.model_copy(update={"slices": slices}).to_json())
+    mill.store.supersede(dataset.frozen.manifest.digest, successor)
+    plain = dataset.frozen.manifest.digest.removeprefix("sha256:")
+    mill.store.remove(f"sha256/{plain[:2]}/{plain}", 2**53)
+    mill.collect()
+
+    assert Manifest.from_json(mill.store.get(dataset.frozen.manifest)).slices == slices
+    assert mill.store.get(part) == b"PAR1 without some rows"
