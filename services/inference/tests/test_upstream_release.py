@@ -109,6 +109,9 @@ class _NoLog:
     def add(self, _served: Any) -> None:
         """Nothing is kept."""
 
+    async def record(self, _served: Any) -> None:
+        """Nothing is kept."""
+
 
 @pytest.fixture
 def front(tmp_path: Path, make_release: MakeRelease, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Front]]:

@@ -1,4 +1,7 @@
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pytest
 from headrace_data.batches import LINEAGE, TIME, TIME_TYPE, arrow_schema
@@ -22,6 +25,7 @@ train:
   network: {{kind: mlp, hidden: [4]}}
 serve: {{quality: true}}
 """
+CLASSES: dict[str, list[Any]] = {"string": ["no", "yes", "late"], "int64": [0, 1, 7], "bool": [0, 1]}
 ROWS = 400
 S = 1_000_000
 
@@ -30,7 +34,7 @@ def pipeline(label: str) -> Pipeline:
     return load_pipeline(DOCUMENT.format(type=label))
 
 
-def labels_of(of: Pipeline, keys: list[int], values: list[object], time_s: float) -> pa.RecordBatch:
+def labels_of(of: Pipeline, keys: list[int], values: list[Any], time_s: float) -> pa.RecordBatch:
     schema = arrow_schema(of.stream.of_labels.fields)
     columns = {"loan": keys, "repaid": values} | {name: [0] * len(keys) for name in LINEAGE if name != TIME}
     times = pa.array([round(time_s * S)] * len(keys), pa.int64()).cast(TIME_TYPE)
@@ -46,9 +50,9 @@ def test_live_measures_are_those_of_the_same_rows_offline(label: str) -> None:
     if label == "float32":
         truth = dice.normal(size=ROWS).astype(np.float32)
         answers = {"prediction": (truth + dice.normal(size=ROWS) / 3).astype(np.float32)}
-        places, scores = [], task.scores(())
+        places, scores = list[str](), task.scores(())
     else:
-        classes = {"string": ["no", "yes", "late"], "int64": [0, 1, 7], "bool": [0, 1]}[label]
+        classes: list[Any] = CLASSES[label]
         places, scores = [str(each) for each in classes], task.scores(classes)
         probabilities = dice.dirichlet(np.ones(len(classes)), ROWS).astype(np.float32)
         kind = object if label == "string" else np.uint8 if label == "bool" else np.int64
@@ -60,7 +64,7 @@ def test_live_measures_are_those_of_the_same_rows_offline(label: str) -> None:
     live, order = LiveQuality(of), dice.permutation(ROWS)
     early, late = order[: ROWS // 3], order[ROWS // 3 :]
 
-    def tell(rows: np.ndarray) -> None:
+    def tell(rows: npt.NDArray[np.int64]) -> None:
         for some in np.array_split(rows, 7):
             values = [each.item() if hasattr(each, "item") else each for each in truth[some]]
             live.labelled(labels_of(of, some.tolist(), values, 1_000.0), 0)

@@ -101,11 +101,14 @@ def _freezing(
     topics, kept = TopicRanges(settings, settings.stall_s), partial(retentions, settings, pipeline)
     outside = Outside(partial(rows_between, settings), histories, topics, keys, kept)
     freezer = Freezer(settings, pipeline, events, origin, messages, tell, outside)
-    watches: list[Component] = []
-    if pipeline.serve.quality:
-        schemas = partial(schemas_of, pipeline.stream.of_labels, settings.registry_access)
-        watches.append(QualityWatch(settings, pipeline, events, schemas, freezer.freezes.is_set))
-    return [freezer, *watches]
+    return [freezer, *_quality(settings, pipeline, events, freezer)]
+
+
+def _quality(settings: Settings, pipeline: Pipeline, events: EventProducer, freezer: Freezer) -> list[Component]:
+    if not pipeline.serve.quality:
+        return []
+    schemas = partial(schemas_of, pipeline.stream.of_labels, settings.registry_access)
+    return [QualityWatch(settings, pipeline, events, schemas, freezer.freezes.is_set)]
 
 
 def _origin(settings: Settings, topic: str) -> Origin:

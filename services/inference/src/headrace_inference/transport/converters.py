@@ -286,23 +286,7 @@ def to_release(message: model_pb2.ModelReleased, cpu_class: str) -> Release:
     release of before there were classes says one graph for all.
     """
     first, *cheaper = _variants_on(cpu_class, message)
-    required = {
-        "model": message.model,
-        "alias": message.alias,
-        "epoch": message.epoch,
-        "version_id": message.version_id,
-        "ordinal": message.ordinal,
-        "variant": first.variant,
-        "graph.digest": first.graph.digest,
-    }
-    empty = [name for name, value in required.items() if not value]
-    if empty:
-        raise Unprocessable(f"ModelReleased of {message.model!r}: expected {', '.join(empty)}, got nothing")
-    for digest in (each.graph.digest for each in (first, *cheaper)):
-        if not is_digest(digest):
-            raise Unprocessable(f"ModelReleased of {message.model!r}: expected a SHA-256, got {digest!r}")
-    if message.cache not in _CACHE_POLICIES:
-        raise Unprocessable(f"ModelReleased of {message.model!r}: expected a cache policy, got {message.cache}")
+    _require_whole(message, first, cheaper)
     return Release(
         message.model,
         message.alias,
@@ -320,6 +304,29 @@ def to_release(message: model_pb2.ModelReleased, cpu_class: str) -> Release:
         message.withholds,
         message.records,
     )
+
+
+def _require_whole(
+    message: model_pb2.ModelReleased, first: model_pb2.ServedVariant, cheaper: Sequence[model_pb2.ServedVariant]
+) -> None:
+    """Raise Unprocessable when a release lacks what serving needs."""
+    required = {
+        "model": message.model,
+        "alias": message.alias,
+        "epoch": message.epoch,
+        "version_id": message.version_id,
+        "ordinal": message.ordinal,
+        "variant": first.variant,
+        "graph.digest": first.graph.digest,
+    }
+    empty = [name for name, value in required.items() if not value]
+    if empty:
+        raise Unprocessable(f"ModelReleased of {message.model!r}: expected {', '.join(empty)}, got nothing")
+    for digest in (each.graph.digest for each in (first, *cheaper)):
+        if not is_digest(digest):
+            raise Unprocessable(f"ModelReleased of {message.model!r}: expected a SHA-256, got {digest!r}")
+    if message.cache not in _CACHE_POLICIES:
+        raise Unprocessable(f"ModelReleased of {message.model!r}: expected a cache policy, got {message.cache}")
 
 
 def _upstream(message: model_pb2.ModelReleased) -> Upstream | None:
