@@ -8,12 +8,25 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from headrace.events.v1 import dataset_pb2, forget_pb2, pipeline_pb2
+from headrace_data.awaiting import (
+    READ,
+    USED,
+    Awaiting,
+    WaitingWriter,
+    keep_labels,
+    kept_labels,
+    label_schema,
+    waiting_rows,
+)
 from headrace_data.dataset import DatasetReader
 from headrace_data.forgotten import forgotten, secret_id, secrets_folder
 from headrace_data.history import RETRAIN, History, keep, prepared_under
+from headrace_data.late_labels import LabelJoin
 from headrace_data.manifest import Manifest, Provenance
 from headrace_data.records import RecordChecker
 from headrace_data.segments import SegmentWriter
@@ -251,3 +264,41 @@ def test_without_its_secret_a_key_is_not_forgotten_and_nothing_changes(home: Hom
         "forgotten keys are told: restore it"
     )
     assert (taken.history, home.names()) == (home.history, before)
+
+
+def test_what_waits_for_labels_is_without_the_key_too(home: Home) -> None:
+    late = load_pipeline(SPEC.replace("NAME", "calls").replace("  schema:", "  labels: {topic: outcomes}\n  schema:"))
+    blobs, values = Blobs(home.store), [json.dumps(record(row)).encode() for row in range(20)]
+    rows = RecordChecker(late.stream.incoming).check(values, [0] * 20, list(range(20))).batch
+    writer = WaitingWriter(late, blobs)
+    writer.add(rows)
+    columns = {"caller": [ADA, "caller-1", ADA], "kind": [1, 0, 1], READ: [1, 2, 3], USED: [False] * 3}
+    schema = label_schema(late)
+    arrays = [pa.array(columns.get(field.name, [0] * 3)).cast(field.type) for field in schema]
+    labels = keep_labels(pa.Table.from_arrays(arrays, schema=schema), blobs)
+    waits = Awaiting(rows=writer.finish(), labels=labels, label_count=3)
+    home.history = home.history.model_copy(update={"awaiting": waits})
+    taken = home.forget()
+
+    assert home.found() == []
+    waiting = taken.history.awaiting
+    assert waiting is not None
+    assert (waiting.row_count, waiting.label_count, waits.row_count) == (18, 1, 20)
+    found = [row for batch in waiting_rows(waiting, late, blobs) for row in batch["caller"].to_pylist()]
+    assert len(found) == 18
+    assert ADA not in found
+    assert kept_labels(waiting, late, blobs)["caller"].to_pylist() == ["caller-1"]
+    assert "waiting" in {each.kind for each in told(taken).erased}
+    # Neither does what comes later wait.
+    bare = [
+        json.dumps({name: each for name, each in record(row).items() if name != "kind"}).encode() for row in range(20)
+    ]
+    times = np.full(20, 10**15, "M8[us]")
+    later = RecordChecker(late.stream.incoming).check(bare, [0] * 20, list(range(20)), times=times).batch
+    gone = suppression_of(home.store, home.pipeline, taken.history)
+    join = LabelJoin(late, blobs, Awaiting(), (), 10**15, suppression=gone)
+    assert not list(filter(len, join.rows(lambda: [later])))
+    left = join.finish().awaiting
+    found = [row for batch in waiting_rows(left, late, blobs) for row in batch["caller"].to_pylist()]
+    assert len(found) == 18
+    assert ADA not in found

@@ -85,13 +85,23 @@ def _pipeline_parts(
         AwaitedSpecs(pipeline.digest, ask).ready,
         account,
     )
+    return [loop, *_freezing(settings, pipeline, events, messages, tell)]
+
+
+def _freezing(
+    settings: Settings,
+    pipeline: Pipeline,
+    events: EventProducer,
+    messages: CleanMessages,
+    tell: Callable[[str, str], None],
+) -> list[Component]:
     origin = partial(_origin, settings, pipeline.stream.topic)
     histories = Histories(settings, pipeline, ObjectStore(settings.store_url))
     keys = KeyFolder(settings.personal_keys_dir, KEYS_SETTING).key
     topics, kept = TopicRanges(settings, settings.stall_s), partial(retentions, settings, pipeline)
     outside = Outside(partial(rows_between, settings), histories, topics, keys, kept)
     freezer = Freezer(settings, pipeline, events, origin, messages, tell, outside)
-    return [loop, freezer, *_quality(settings, pipeline, events, freezer)]
+    return [freezer, *_quality(settings, pipeline, events, freezer)]
 
 
 def _quality(settings: Settings, pipeline: Pipeline, events: EventProducer, freezer: Freezer) -> list[Component]:

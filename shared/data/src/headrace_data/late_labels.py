@@ -33,6 +33,7 @@ from headrace_data.awaiting import (
 )
 from headrace_data.batches import NO_TIME, PARTITION, TIME, times_of
 from headrace_data.cleaning import keys_of
+from headrace_data.forgotten import NOTHING_FORGOTTEN, Suppression
 from headrace_data.key_digests import Digests, key_digests
 from headrace_data.parts import BlobStore
 from headrace_data.spec import Pipeline
@@ -112,11 +113,13 @@ class LabelJoin:
         arrived: Sequence[pa.RecordBatch],
         now_us: int,
         topic_id: str = "",
+        suppression: Suppression = NOTHING_FORGOTTEN,
     ) -> None:
         """`arrived` are the labels that were read since the last cut, rows of `Stream.of_labels`.
 
         `now_us` is the time of day in microseconds since the epoch, `topic_id` the broker's id of the producers' topic:
-        rows of another one that was there before it have no place beside its rows, and are given up.
+        rows of another one that was there before it have no place beside its rows, and are given up. Neither rows nor
+        labels of keys that are forgotten, as `suppression` tells them, wait on.
         """
         stream = pipeline.stream
         if stream.labels is None:
@@ -124,8 +127,10 @@ class LabelJoin:
         self._pipeline, self._store, self._before, self._now_us = pipeline, store, awaiting, now_us
         self._within = round(stream.labels.within * 1_000_000)
         kept = kept_labels(awaiting, pipeline, store)
-        whole = pa.concat_tables([kept, _read_at(arrived, now_us, label_schema(pipeline))])
         key, label = (field.name for field in stream.of_labels.fields)
+        self._suppression = suppression
+        arrived = [each.filter(pa.array(~suppression.among(each.column(key)))) for each in arrived]
+        whole = pa.concat_tables([kept, _read_at(arrived, now_us, label_schema(pipeline))])
         self._labels = LabelTable(whole, key, label, self._within)
         self._watermark = max(awaiting.watermark or NO_TIME, self._labels.times.max(initial=NO_TIME))
         new = len(whole) - len(kept)
@@ -186,6 +191,7 @@ class LabelJoin:
         taken = has_own | (places >= 0)
         # Nobody knows when a row without a time is too old: it is given up unless its label came before it.
         late = ~taken & (timeless | (times + self._within < self._watermark))
+        late |= ~taken & self._suppression.rows(batch, self._pipeline)
         self._unlabelled += int(late.sum())
         self._newest = max(self._newest, times.max(initial=NO_TIME))
         if (waits := ~taken & ~late).any():

@@ -39,6 +39,8 @@ def retentions(settings: KafkaSettings, pipeline: Pipeline, written_s: float) ->
 
 def _told(admin: Admin, pipeline: Pipeline, written_s: float) -> Iterator[ForgettingTopic]:
     holds = {pipeline.stream.topic: "the producers' records"}
+    if pipeline.stream.labels is not None:
+        holds[pipeline.stream.of_labels.topic] = "labels of its records"
     holds |= {topic.name(pipeline.own_name): what for topic, what in _OWN}
     holds[PUSH_ACCEPTED.name] = "answers to pushes, which say why records were refused"
     holds[PREDICTION_SERVED.name] = "calls that were answered, with what was asked"

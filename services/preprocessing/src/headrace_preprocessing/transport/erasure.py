@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from headrace.events.v1 import forget_pb2
+from headrace_data.erased_waiting import file_without
 from headrace_data.erasing import (
     dataset_without,
     erase,
@@ -29,8 +28,6 @@ from headrace_data.windows import fitted_anew
 from headrace_runtime.object_store import Artifact
 
 from headrace_preprocessing.transport.store_search import Stored
-
-_DIGEST: Final = re.compile(rb"sha256:[0-9a-f]{64}")
 
 Mask = npt.NDArray[np.bool_]
 
@@ -75,6 +72,7 @@ class Erasure:
         for digest, segment in self.stored.segments.items():
             if self._names_any(segment):
                 superseded[digest] = self.store.put(segment_without(segment, self._erased).to_json())
+        superseded |= self._waiting(history, named, suppression)
         told.segments.extend(self._segments())
         for digest, dataset in self.stored.datasets.items():
             if self._names_any(dataset):
@@ -158,7 +156,7 @@ class Erasure:
             if entry.sketch is not None and entry.segment_id in segments
         }
         files = {source.digest for source in history.sources} & self.stored.artifacts
-        found = [("segment" if digest in self.stored.segments else "dataset", digest) for digest in superseded]
+        found = [(self._kind(digest), digest) for digest in superseded]
         found += [("sketch", digest) for digest in sorted(sketches)]
         found += [("part", digest) for digest in self._erased]
         found += [("file", digest) for digest in sorted(files)]
@@ -169,19 +167,32 @@ class Erasure:
         ]
         return [each for each in found if each not in shared]
 
+    def _kind(self, digest: str) -> str:
+        if digest in self.stored.segments:
+            return "segment"
+        return "dataset" if digest in self.stored.datasets else "waiting"
+
+    def _waiting(self, history: History, named: Mapping[str, Part], suppression: Suppression) -> dict[str, Blob]:
+        """Return what stands in the places of files of rows and labels that wait, without those of the key."""
+        found: dict[str, Blob] = {}
+        for digest in history.awaiting.digests if history.awaiting else ():
+            if digest in named or (file := self.stored.files.get(digest)) is None:
+                continue
+            data = self.store.get(Artifact(file.name, digest, file.size_bytes))
+            keys = self._keys(Artifact(file.name, digest, file.size_bytes))
+            if keys is not None and (rows := suppression.among(keys)).any():
+                found[digest] = self.store.put(file_without(data, rows))
+        return found
+
     def _unnamed(self, named: Mapping[str, Part], history: History, suppression: Suppression) -> list[str]:
         """Return the files with rows of the key that no manifest names: nobody collected them yet."""
-        found, waiting = list[str](), _digests_in(history)
+        found, waiting = list[str](), history.awaiting.digests if history.awaiting else ()
         for digest, file in self.stored.files.items():
-            if digest in named or digest in self.stored.strangers:
+            if digest in named or digest in waiting or digest in self.stored.strangers:
                 continue
             self.beat()
             keys = self._keys(Artifact(file.name, digest, file.size_bytes))
-            if keys is None or not suppression.among(keys).any():
-                continue
-            if digest in waiting:
-                self._left.append(f"file {digest}: its rows wait to become a segment, which will not have them")
-            else:
+            if keys is not None and suppression.among(keys).any():
                 found.append(digest)
         return found
 
@@ -189,8 +200,3 @@ class Erasure:
         erased = self._erased.get(digest)
         replacement = superseded[digest].digest if digest in superseded else erased.digest if erased else ""
         return forget_pb2.ErasedObject(kind=kind, digest=digest, replacement=replacement)
-
-
-def _digests_in(history: History) -> set[str]:
-    """Return the digest of everything that a history names itself, whatever it is of."""
-    return {digest.decode() for digest in _DIGEST.findall(history.to_json())}

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
 from headrace.events.v1 import dataset_pb2, forget_pb2
+from headrace_data.erased_waiting import awaiting_without
 from headrace_data.errors import DataError, ManifestInvalid
 from headrace_data.forgotten import Forgotten, known, secrets_folder
 from headrace_data.history import RETRAIN, History, renewed_entry
@@ -116,6 +117,8 @@ class Forgetting:
             manifest = SegmentManifest.from_json(self.store.get(successor))
             entries.append(renewed_entry(entry, manifest, successor))
         update: dict[str, object] = {"entries": tuple(entries), "forgotten": known(history.forgotten, key)}
+        if history.awaiting is not None:
+            update["awaiting"] = awaiting_without(history.awaiting, self.store.successor, Blobs(self.store))
         if retrain and history.prepared:
             update["prepared"] = RETRAIN
         history = history.model_copy(update=update)

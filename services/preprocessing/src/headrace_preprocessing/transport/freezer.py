@@ -18,7 +18,6 @@ from functools import partial
 from google.protobuf.message import Message
 from headrace.events.v1 import dataset_pb2
 from headrace_data.errors import DataError, DatasetUnusable
-from headrace_data.forgotten import Suppression
 from headrace_data.history import History, prepared_under
 from headrace_data.lateness import Lateness
 from headrace_data.manifest import Manifest
@@ -345,11 +344,12 @@ class Freezer(Background):
         clean_ends = {place: end for place, end in ends.items() if place[0] == clean_topic(self._pipeline.own_name)}
         writer = SegmentWriter(self._pipeline, self._blobs)
         read = self._reading(watch, clean_ends)
-        join = self._late.join(self._history.awaiting, watch.lives.topic_id) if self._late else None
+        gone = suppression_of(self._store, self._pipeline, self._history)
+        join = self._late.join(self._history.awaiting, watch.lives.topic_id, gone) if self._late else None
         read = partial(join.rows, read) if join else read
         left_out, masked = collections.Counter[str](), collections.Counter[str]()
         before = partial(newest_keys, self._history, self._pipeline, self._store, lease.keep)
-        for left in cut_rows(read, self._pipeline, lease.keep, before, self._suppression()):
+        for left in cut_rows(read, self._pipeline, lease.keep, before, gone):
             letters += left.letters
             left_out.update(left.rejected)
             masked.update(left.masked)
@@ -382,9 +382,6 @@ class Freezer(Background):
         read = partial(self._messages.rows, without=watch.lives.gone)
         name, stall_s = self._pipeline.own_name, self._settings.stall_s
         return partial(self._rows_between, name, watch.starts, ends, stall_s, read)
-
-    def _suppression(self) -> Suppression:
-        return suppression_of(self._store, self._pipeline, self._history)
 
     def _tell_missing(self, watch: Watch, ranges: str, reason: str) -> None:
         """Say that rows which were counted could not be read any more, here and in the dataset."""

@@ -14,6 +14,7 @@ import pyarrow as pa
 from headrace_data.awaiting import NOTHING_WAITS, Awaiting, kept_labels, waiting_keys
 from headrace_data.cleaning import keys_of
 from headrace_data.decoders import Registries, schemas_of
+from headrace_data.forgotten import Suppression
 from headrace_data.formats import Schemas
 from headrace_data.history import History
 from headrace_data.key_digests import key_digests
@@ -133,10 +134,13 @@ class LateLabels:
         self._owned += len(rows) - len(without)
         self._pairs.add_rows(keys_of(rows, self._pipeline)[without])
 
-    def join(self, awaiting: Awaiting | None, topic_id: str) -> LabelJoin:
-        """Return the join of a cut; `topic_id` is the broker's id of the topic that its rows are of."""
-        now_us = round(time.time() * 1_000_000)
-        return LabelJoin(self._pipeline, self._store, awaiting or NOTHING_WAITS, self._arrived, now_us, topic_id)
+    def join(self, awaiting: Awaiting | None, topic_id: str, suppression: Suppression) -> LabelJoin:
+        """Return the join of a cut; `topic_id` is the broker's id of the topic that its rows are of.
+
+        Nothing waits on of keys that are forgotten, as `suppression` tells them.
+        """
+        now_us, kept = round(time.time() * 1_000_000), awaiting or NOTHING_WAITS
+        return LabelJoin(self._pipeline, self._store, kept, self._arrived, now_us, topic_id, suppression)
 
     def done(self, joined: Joined) -> None:
         """Begin anew behind a cut that is committed."""
