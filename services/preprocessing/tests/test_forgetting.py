@@ -82,6 +82,7 @@ class Home:
         self.folder, self.pipeline = folder, pipeline
         self.store = ObjectStore(str(folder))
         self.history = History(pipeline=pipeline.name)
+        self.specs = (pipeline,)
         self.frozen: list[Artifact] = []
         for cut in range(3):
             self.cut(range(cut * ROWS, (cut + 1) * ROWS))
@@ -113,9 +114,9 @@ class Home:
     def forget(self, key: str = ADA, beats: int = 10**9, request: str = ORDER, **wanted: Any) -> TakenIn:
         """Forget a key; killed at so many beats."""
         digest = forgotten(key, SECRET)
-        spec = pipeline_pb2.PipelineSpec(json=self.pipeline.canonical_json(), digest=self.pipeline.digest)
+        specs = [pipeline_pb2.PipelineSpec(json=each.canonical_json(), digest=each.digest) for each in self.specs]
         order = forget_pb2.Forget(
-            key=forget_pb2.KeyDigest(secret=digest.secret, digest=digest.digest), specs=[spec], **wanted
+            key=forget_pb2.KeyDigest(secret=digest.secret, digest=digest.digest), specs=specs, **wanted
         )
         asked = dataset_pb2.DatasetRequested(pipeline=self.pipeline.name, request_id=request, forget=order)
         self.beats = 0
@@ -267,12 +268,15 @@ def test_without_its_secret_a_key_is_not_forgotten_and_nothing_changes(home: Hom
 
 
 def test_what_waits_for_labels_is_without_the_key_too(home: Home) -> None:
-    late = load_pipeline(SPEC.replace("NAME", "calls").replace("  schema:", "  labels: {topic: outcomes}\n  schema:"))
+    # Labels call the key otherwise than rows do.
+    said = "  labels: {topic: outcomes, key: whose}\n  references: [scans/2026]\n  schema:"
+    late = load_pipeline(SPEC.replace("NAME", "calls").replace("  schema:", said))
+    home.specs = (home.pipeline, late)
     blobs, values = Blobs(home.store), [json.dumps(record(row)).encode() for row in range(20)]
     rows = RecordChecker(late.stream.incoming).check(values, [0] * 20, list(range(20))).batch
     writer = WaitingWriter(late, blobs)
     writer.add(rows)
-    columns = {"caller": [ADA, "caller-1", ADA], "kind": [1, 0, 1], READ: [1, 2, 3], USED: [False] * 3}
+    columns = {"whose": [ADA, "caller-1", ADA], "kind": [1, 0, 1], READ: [1, 2, 3], USED: [False] * 3}
     schema = label_schema(late)
     arrays = [pa.array(columns.get(field.name, [0] * 3)).cast(field.type) for field in schema]
     labels = keep_labels(pa.Table.from_arrays(arrays, schema=schema), blobs)
@@ -287,8 +291,9 @@ def test_what_waits_for_labels_is_without_the_key_too(home: Home) -> None:
     found = [row for batch in waiting_rows(waiting, late, blobs) for row in batch["caller"].to_pylist()]
     assert len(found) == 18
     assert ADA not in found
-    assert kept_labels(waiting, late, blobs)["caller"].to_pylist() == ["caller-1"]
+    assert kept_labels(waiting, late, blobs)["whose"].to_pylist() == ["caller-1"]
     assert "waiting" in {each.kind for each in told(taken).erased}
+    assert [reason.partition(":")[0] for reason in told(taken).left] == ["payloads/scans/2026"]
     # Neither does what comes later wait.
     bare = [
         json.dumps({name: each for name, each in record(row).items() if name != "kind"}).encode() for row in range(20)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from headrace.events.v1 import forget_pb2
+from headrace_data.awaiting import READ
 from headrace_data.erased_waiting import file_without
 from headrace_data.erasing import (
     dataset_without,
@@ -23,6 +24,7 @@ from headrace_data.forgotten import FORGOTTEN, Forgotten, Suppression
 from headrace_data.history import History
 from headrace_data.manifest import Manifest, Part, SegmentManifest
 from headrace_data.parts import Blob, BlobStore
+from headrace_data.references import FOLDER
 from headrace_data.spec import Field, Pipeline
 from headrace_data.windows import fitted_anew
 from headrace_runtime.object_store import Artifact
@@ -78,6 +80,11 @@ class Erasure:
             if self._names_any(dataset):
                 superseded[digest] = self.store.put(self._dataset(dataset, told).to_json())
         gone = self._gone(superseded, history, named, suppression)
+        folders = {name for spec in self.specs for name in spec.stream.references or ()}
+        self._left += [
+            f"{FOLDER}/{name}: producers put values there, which no key is known of: remove those of the key there"
+            for name in sorted(folders)
+        ]
         told.erased.extend(self._told_of(kind, digest, superseded) for kind, digest in gone)
         told.searched.extend(
             forget_pb2.SearchedObjects(kind=kind, objects=count, size_bytes=self.stored.size_bytes[kind])
@@ -100,6 +107,14 @@ class Erasure:
     def _keys(self, file: Blob) -> pa.Array | None:
         field = self.pipeline.stream.key_field
         return keys_in(self.store.get(file), field.name) if field else None
+
+    def _keys_of_waiting(self, data: bytes) -> pa.Array | None:
+        """Return the keys in a file of rows, or in one of labels that came later, where they may be called otherwise."""
+        field = self.pipeline.stream.key_field
+        names = [field.name] if field else []
+        if keys_in(data, READ) is not None:
+            names = [spec.stream.of_labels.fields[0].name for spec in self.specs if spec.stream.labels] + names
+        return next((keys for name in names if (keys := keys_in(data, name)) is not None), None)
 
     def _fields(self, part: Part) -> Sequence[Field]:
         """Return the fields that a part was cut under: those with its columns."""
@@ -179,7 +194,7 @@ class Erasure:
             if digest in named or (file := self.stored.files.get(digest)) is None:
                 continue
             data = self.store.get(Artifact(file.name, digest, file.size_bytes))
-            keys = self._keys(Artifact(file.name, digest, file.size_bytes))
+            keys = self._keys_of_waiting(data)
             if keys is not None and (rows := suppression.among(keys)).any():
                 found[digest] = self.store.put(file_without(data, rows))
         return found
@@ -191,7 +206,7 @@ class Erasure:
             if digest in named or digest in waiting or digest in self.stored.strangers:
                 continue
             self.beat()
-            keys = self._keys(Artifact(file.name, digest, file.size_bytes))
+            keys = self._keys_of_waiting(self.store.get(Artifact(file.name, digest, file.size_bytes)))
             if keys is not None and suppression.among(keys).any():
                 found.append(digest)
         return found
