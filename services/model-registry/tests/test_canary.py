@@ -48,7 +48,7 @@ def test_both_versions_are_named_with_the_rows(asked, ledger):
     run = queries.runs(ledger.catalogue, queries.ProgressBoard())[-1]
     assert (run.kind, run.state) == (facts.RunKind.CANARY, RunState.RUNNING)
     assert not ledger.catalogue.is_busy("digits"), "nothing waits for it"
-    assert HISTORY in roots(ledger.catalogue, {}, ledger.log[-1].occur_time).histories
+    assert HISTORY in roots(ledger.catalogue, {}, ledger.log[-1].occur_time).replayed
 
 
 def test_what_came_of_it_is_recorded_and_moves_nothing(asked, ledger):
