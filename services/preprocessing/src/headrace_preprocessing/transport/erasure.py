@@ -109,7 +109,7 @@ class Erasure:
         return keys_in(self.store.get(file), field.name) if field else None
 
     def _keys_of_waiting(self, data: bytes) -> pa.Array | None:
-        """Return the keys in a file of rows, or in one of labels that came later, where they may be called otherwise."""
+        """Return the keys in a file of rows, or of labels that came later, where they may be called otherwise."""
         field = self.pipeline.stream.key_field
         names = [field.name] if field else []
         if keys_in(data, READ) is not None:
