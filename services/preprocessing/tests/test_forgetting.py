@@ -253,6 +253,21 @@ def test_what_another_pipeline_has_as_well_stays_and_is_named(home: Home) -> Non
     assert home.found() == []
 
 
+def test_rows_of_a_pipeline_of_the_name_that_called_its_key_otherwise_go_too(home: Home) -> None:
+    before, blobs = load_pipeline(SPEC.replace("NAME", "calls").replace("name: caller", "name: who")), Blobs(home.store)
+    values = [json.dumps(record(row) | {"who": record(row)["caller"]}).encode() for row in range(ROWS)]
+    writer = SegmentWriter(before, blobs)
+    writer.add(RecordChecker(before.stream).check(values, [0] * ROWS, list(range(ROWS))).batch)
+    entry = keep(writer.finish(NOWHERE), before, blobs)
+    home.store.put(History(pipeline="calls").and_cut(entry).to_json())
+    home.specs = (home.pipeline, before)
+    fact = told(home.forget())
+
+    assert home.found() == []
+    assert [each.rows for each in fact.segments] == [4] * 4
+    assert not fact.left
+
+
 def test_without_its_secret_a_key_is_not_forgotten_and_nothing_changes(home: Home) -> None:
     name = f"{secrets_folder(home.pipeline.own_name)}/{secret_id(SECRET)}"
     home.store.remove(name, 2**53)

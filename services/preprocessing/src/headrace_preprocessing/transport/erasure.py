@@ -60,6 +60,8 @@ class Erasure:
     """The rows of the key, by the digest of the part that has any."""
     _erased: dict[str, Part] = field(default_factory=dict)
     """The parts without them, by the digests of those with them."""
+    _keyless: int = 0
+    """Parts whose rows have no key."""
     _left: list[str] = field(default_factory=list)
 
     def of(self, key: Forgotten, secret: bytes, history: History, told: forget_pb2.KeyForgotten) -> Plan:
@@ -80,6 +82,8 @@ class Erasure:
             if self._names_any(dataset):
                 superseded[digest] = self.store.put(self._dataset(dataset, told).to_json())
         gone = self._gone(superseded, history, named, suppression)
+        if self._keyless:
+            self._left.append(f"{self._keyless} parts: their rows have no key, and were not looked through")
         folders = {name for spec in self.specs for name in spec.stream.references or ()}
         self._left += [
             f"{FOLDER}/{name}: producers put values there, which no key is known of: remove those of the key there"
@@ -104,14 +108,18 @@ class Erasure:
         self._rows[part.digest] = rows
         self._erased[part.digest] = erase(bare, rows, self._fields(bare), self.store)
 
-    def _keys(self, file: Blob) -> pa.Array | None:
-        field = self.pipeline.stream.key_field
-        return keys_in(self.store.get(file), field.name) if field else None
+    def _keys(self, part: Part) -> pa.Array | None:
+        """Return the keys of a part's rows: a pipeline of the name that was deleted may have called them otherwise."""
+        name = _key_of(self.pipeline)
+        if any(_key_of(spec) != name for spec in self.specs):
+            own = (spec for spec in self.specs if has_columns_of(part, spec.stream.fields, self.store))
+            name = _key_of(next(own, self.pipeline))
+        self._keyless += not name
+        return keys_in(self.store.get(part), name) if name else None
 
     def _keys_of_waiting(self, data: bytes) -> pa.Array | None:
         """Return the keys in a file of rows, or of labels that came later, where they may be called otherwise."""
-        field = self.pipeline.stream.key_field
-        names = [field.name] if field else []
+        names = [name for spec in reversed(self.specs) if (name := _key_of(spec))]
         if keys_in(data, READ) is not None:
             names = [spec.stream.of_labels.fields[0].name for spec in self.specs if spec.stream.labels] + names
         return next((keys for name in names if (keys := keys_in(data, name)) is not None), None)
@@ -215,3 +223,9 @@ class Erasure:
         erased = self._erased.get(digest)
         replacement = superseded[digest].digest if digest in superseded else erased.digest if erased else ""
         return forget_pb2.ErasedObject(kind=kind, digest=digest, replacement=replacement)
+
+
+def _key_of(pipeline: Pipeline) -> str:
+    """Return the name of the field with the keys of a pipeline's rows; empty where they have none."""
+    key = pipeline.stream.key_field
+    return key.name if key is not None else ""
