@@ -82,7 +82,7 @@ class Home:
         self.folder, self.pipeline = folder, pipeline
         self.store = ObjectStore(str(folder))
         self.history = History(pipeline=pipeline.name)
-        self.specs = (pipeline,)
+        self.specs: tuple[Pipeline, ...] = (pipeline,)
         self.frozen: list[Artifact] = []
         for cut in range(3):
             self.cut(range(cut * ROWS, (cut + 1) * ROWS))

@@ -70,11 +70,10 @@ def on_spec(frozen: DatasetFrozen, spec: PipelineSpec, catalogue: Catalogue) -> 
 
 def after(fact: Input, decisions: list[Decision], catalogue: Catalogue) -> list[Decision]:
     """Return what follows for a pipeline's newest dataset where it was not decided on yet, and can be now."""
-    if isinstance(fact, ModelEvaluated | ModelTrained | ModelCompressed | RunFailed):
-        return _after(fact.pipeline, [fact, *decisions], catalogue)
+    own = [fact.pipeline] if isinstance(fact, ModelEvaluated | ModelTrained | ModelCompressed | RunFailed) else []
+    own += [each.pipeline for each in decisions if isinstance(each, RolloutEnded)]
     recorded: list[Event] = [] if isinstance(fact, Wish) else [fact]
-    ended = [each for each in decisions if isinstance(each, RolloutEnded)]
-    return [each for one in ended for each in _after(one.pipeline, [*recorded, *decisions], catalogue)]
+    return [each for one in dict.fromkeys(own) for each in _after(one, [*recorded, *decisions], catalogue)]
 
 
 def _after(pipeline: str, events: Sequence[Event], catalogue: Catalogue) -> list[Decision]:
