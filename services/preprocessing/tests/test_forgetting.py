@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -266,6 +268,26 @@ def test_rows_of_a_pipeline_of_the_name_that_called_its_key_otherwise_go_too(hom
     assert home.found() == []
     assert [each.rows for each in fact.segments] == [4] * 4
     assert not fact.left
+
+
+def test_what_another_pipeline_is_about_to_name_stays_and_what_nobody_named_goes(home: Home) -> None:
+    other = load_pipeline(SPEC.replace("NAME", "others").replace("town", "place"))
+    digests = []
+    for pipeline in (home.pipeline, other):
+        values = [json.dumps(record(row) | {"place": "oslo"}).encode() for row in range(50, 60)]
+        writer = SegmentWriter(pipeline, Blobs(home.store))
+        writer.add(RecordChecker(pipeline.stream).check(values, [0] * 10, list(range(10))).batch)
+        digests += [part.digest for part in writer.finish(NOWHERE).manifest.parts]
+    own, others = digests
+    left = [f"part {others}: it is new, and nobody names it yet: forget the key again in an hour"]
+    fact = told(home.copied(home.folder.parent / "new").forget())
+    assert list(fact.left) == left
+    assert own in {each.digest for each in fact.erased}
+
+    path = home.folder / f"sha256/{others[7:9]}/{others[7:]}"
+    os.utime(path, (time.time() - 7_200,) * 2)
+    assert not told(home.forget()).left
+    assert home.found() == []
 
 
 def test_without_its_secret_a_key_is_not_forgotten_and_nothing_changes(home: Home) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -16,6 +17,7 @@ from headrace_data.erasing import (
     erase,
     has_columns_of,
     keys_in,
+    may_be_of,
     rows_by_split,
     segment_without,
 )
@@ -30,6 +32,9 @@ from headrace_data.windows import fitted_anew
 from headrace_runtime.object_store import Artifact
 
 from headrace_preprocessing.transport.store_search import Stored
+
+_YOUNG_S = 3_600.0
+"""How long a file may lie (seconds) before the document that names it is written."""
 
 Mask = npt.NDArray[np.bool_]
 
@@ -208,15 +213,24 @@ class Erasure:
         return found
 
     def _unnamed(self, named: Mapping[str, Part], history: History, suppression: Suppression) -> list[str]:
-        """Return the files with rows of the key that no manifest names: nobody collected them yet."""
+        """Return the files with rows of the key that no manifest names: nobody collected them yet.
+
+        A new one with columns of other rows is what another pipeline is about to name.
+        """
         found, waiting = list[str](), history.awaiting.digests if history.awaiting else ()
+        waited = {name for each in self.stored.histories.values() if each.awaiting for name in each.awaiting.digests}
         for digest, file in self.stored.files.items():
             if digest in named or digest in waiting or digest in self.stored.strangers:
                 continue
             self.beat()
-            keys = self._keys_of_waiting(self.store.get(Artifact(file.name, digest, file.size_bytes)))
-            if keys is not None and suppression.among(keys).any():
+            keys = self._keys_of_waiting(data := self.store.get(Artifact(file.name, digest, file.size_bytes)))
+            if keys is None or not suppression.among(keys).any():
+                continue
+            is_own = digest in waited or any(may_be_of(data, spec.stream.fields) for spec in self.specs)
+            if is_own or file.write_s < time.time() - _YOUNG_S:
                 found.append(digest)
+            else:
+                self._left.append(f"part {digest}: it is new, and nobody names it yet: forget the key again in an hour")
         return found
 
     def _told_of(self, kind: str, digest: str, superseded: Mapping[str, Blob]) -> forget_pb2.ErasedObject:
