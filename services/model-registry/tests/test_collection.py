@@ -25,12 +25,11 @@ from headrace_data.segments import SegmentWriter
 from headrace_data.spec import load_pipeline
 from headrace_data.windows import Windows
 from headrace_model_registry.core import facts
-from headrace_model_registry.core.collection import MARKS, Collector, Needed, ObjectFate
+from headrace_model_registry.core.collection import MARKS, Collector, ObjectFate
 from headrace_model_registry.core.facts.backfill import Artifact
-from headrace_model_registry.core.roots import DATASET, HISTORY, RUN, VERSION, roots
+from headrace_model_registry.core.roots import DATASET, HISTORY, RUN, VERSION
 from headrace_model_registry.core.roots import SPEC as SPEC_KEEPS
 from headrace_model_registry.core.state import State
-from headrace_model_registry.core.wishes import Canary
 from headrace_runtime.errors import Corrupt, FailedPrecondition, NotFound
 from headrace_runtime.object_store import ObjectStore
 
@@ -323,18 +322,6 @@ def test_a_document_that_cannot_be_read_stops_the_collection(mill):
     with pytest.raises(Corrupt):
         mill.collector(0.0).collect(dry_run=False)
     assert mill.names() == before
-
-
-def test_the_history_of_a_canary_that_has_ended_may_be_gone(mill):
-    mill.release(1)
-    mill.release(2)
-    (request,) = mill.ledger.grant(Canary("digits", "1", "champion", 60, *mill.histories.values()))
-    mill.ledger.learn(mill.world.failed(request))
-    mill.store.remove(f"sha256/{request.canary.history.digest[7:9]}/{request.canary.history.digest[7:]}", 2**53)
-    mill.ledger.learn(facts.PipelineDeleted("digits", 0))
-    found = roots(mill.ledger.catalogue, {}, mill.ledger.log[-1].occur_time)
-    assert found.replayed == [request.canary.history], "what runs of a deleted pipeline read stays for some days"
-    Needed(found, mill.store)
 
 
 def test_a_registry_without_pipelines_collects_nothing(mill):
