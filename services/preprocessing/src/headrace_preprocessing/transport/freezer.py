@@ -7,7 +7,6 @@ killed in between leaves parts that nobody names, and the next instance begins a
 
 from __future__ import annotations
 
-import collections
 import logging
 import threading
 import time
@@ -57,7 +56,7 @@ from headrace_preprocessing.transport.converters import (
     provenance,
     telling,
 )
-from headrace_preprocessing.transport.cut_rows import Read, cut_rows
+from headrace_preprocessing.transport.cut_rows import Read, cut_rows, written
 from headrace_preprocessing.transport.holds import Holds, show_held
 from headrace_preprocessing.transport.late_labels import NO_LABELS, late_labels_of, settle
 from headrace_preprocessing.transport.lease import Lease
@@ -347,15 +346,9 @@ class Freezer(Background):
         gone = suppression_of(self._store, self._pipeline, self._history)
         join = self._late.join(self._history.awaiting, watch.lives.topic_id, gone) if self._late else None
         read = partial(join.rows, read) if join else read
-        left_out, masked = collections.Counter[str](), collections.Counter[str]()
         before = partial(newest_keys, self._history, self._pipeline, self._store, lease.keep)
-        for left in cut_rows(read, self._pipeline, lease.keep, before, gone):
-            letters += left.letters
-            left_out.update(left.rejected)
-            masked.update(left.masked)
-            writer.add(left.rows)
-            for count in counts:
-                count.add(left.rows)
+        cut = cut_rows(read, self._pipeline, lease.keep, before, gone)
+        left_out, masked = written(cut, writer, letters, counts)
         if missing := watch.missing(join.fresh if join else writer.rows + len(letters), clean_ends):
             self._tell_missing(watch, *missing)
         history, told, done = self._history, watch.filling, NOTHING_AFTERWARDS
