@@ -3,6 +3,7 @@
 import pytest
 from headrace_model_registry.core import facts, queries
 from headrace_model_registry.core.canary import listed
+from headrace_model_registry.core.collection import Needed
 from headrace_model_registry.core.facts import CanaryFigure, CanaryJudged, CanaryVerdict
 from headrace_model_registry.core.facts.backfill import Artifact
 from headrace_model_registry.core.objections import Objection
@@ -10,6 +11,7 @@ from headrace_model_registry.core.records import RunState, VersionState
 from headrace_model_registry.core.roots import roots
 from headrace_model_registry.core.wishes import Canary
 from headrace_model_registry.transport.converters import from_log_entry, to_log_entry
+from headrace_runtime.object_store import ObjectStore
 
 HISTORY = Artifact("store/history", "sha256:" + "7" * 64, 1000)
 
@@ -48,7 +50,7 @@ def test_both_versions_are_named_with_the_rows(asked, ledger):
     run = queries.runs(ledger.catalogue, queries.ProgressBoard())[-1]
     assert (run.kind, run.state) == (facts.RunKind.CANARY, RunState.RUNNING)
     assert not ledger.catalogue.is_busy("digits"), "nothing waits for it"
-    assert HISTORY in roots(ledger.catalogue, {}, ledger.log[-1].occur_time).histories
+    assert HISTORY in roots(ledger.catalogue, {}, ledger.log[-1].occur_time).replayed
 
 
 def test_what_came_of_it_is_recorded_and_moves_nothing(asked, ledger):
@@ -78,6 +80,14 @@ def test_a_run_that_fails_leaves_the_version_what_it_was(story, ledger):
     assert list(ledger.catalogue.versions.values())[1].state is VersionState.CANDIDATE
     (again,) = ledger.grant(Canary("digits", "2", "champion", 60, HISTORY))
     assert again == request
+
+
+def test_a_history_that_is_gone_since_the_run_has_ended_stops_no_collection(asked, story, ledger, tmp_path):
+    ledger.learn(story.world.failed(asked))
+    ledger.learn(facts.PipelineDeleted("digits", 0))
+    found = roots(ledger.catalogue, {}, ledger.log[-1].occur_time)
+    assert found.replayed == [HISTORY], "what runs of a deleted pipeline read stays for some days"
+    Needed(found, ObjectStore(str(tmp_path)))
 
 
 def test_the_end_of_a_compression_is_none_of_a_canary(asked, story, ledger):

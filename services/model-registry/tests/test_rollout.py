@@ -80,6 +80,18 @@ def test_a_good_candidate_is_champion_after_its_last_step(rolling):
     assert again.catalogue == catalogue
 
 
+def test_what_waited_for_a_candidate_begins_when_another_pipeline_releases_a_version_of_the_model(rolling):
+    world, ledger = rolling.world, rolling.ledger
+    held = rolling.story.train(3)
+    rival = replace(rolling.story, applied=world.applied(name="rival"))
+    ledger.learn(rival.applied)
+    request = ledger.decide(world.trained(rival.train(4), model="digits"))
+    decided = ledger.learn(world.compressed(request, right=150, champion_right=100))
+    ended, begun = decided[0], decided[-1]
+    assert (ended.pipeline, ended.outcome) == ("digits", RolloutOutcome.SUPERSEDED)
+    assert (begun.run_id, type(begun)) == (held.run_id, facts.TrainingRequested)
+
+
 BAD = {
     "no finite numbers": replace(GOOD, not_finite=1, candidate_calls=1),
     "3 of 123 calls failed": replace(GOOD, failed=3),

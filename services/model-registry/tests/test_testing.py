@@ -134,6 +134,19 @@ def test_a_changed_spec_trains_and_says_so_and_another_limit_trains_nothing(serv
     assert quiet.cause == "quiet"
 
 
+def test_a_spec_that_is_taken_back_while_its_candidate_is_under_way_is_followed_by_the_one_before(served):
+    world, ledger = served.world, served.ledger
+    served.decide(2)
+    _, training = ledger.learn(world.applied(when=TRIGGERS, hidden=64))
+    decided, held = ledger.learn(served.applied)
+    assert (decided.cause, decided.reason) == ("changed", "trained because what is trained now is of another spec")
+    assert isinstance(held, facts.TrainingHeld)
+    assert ledger.learn(world.applied(when="{worse: 0.05, drift: 0.2}")) == [], "that one waits"
+    released, again = served.release(training)
+    assert isinstance(released, facts.ModelReleased)
+    assert again.run_id == held.run_id
+
+
 def test_what_was_not_trained_on_is_trained_on_once_each_dataset_is(served):
     served.decide(2)
     (training,) = served.ledger.learn(served.world.applied())

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +84,7 @@ class Home:
         self.folder, self.pipeline = folder, pipeline
         self.store = ObjectStore(str(folder))
         self.history = History(pipeline=pipeline.name)
+        self.specs: tuple[Pipeline, ...] = (pipeline,)
         self.frozen: list[Artifact] = []
         for cut in range(3):
             self.cut(range(cut * ROWS, (cut + 1) * ROWS))
@@ -113,9 +116,9 @@ class Home:
     def forget(self, key: str = ADA, beats: int = 10**9, request: str = ORDER, **wanted: Any) -> TakenIn:
         """Forget a key; killed at so many beats."""
         digest = forgotten(key, SECRET)
-        spec = pipeline_pb2.PipelineSpec(json=self.pipeline.canonical_json(), digest=self.pipeline.digest)
+        specs = [pipeline_pb2.PipelineSpec(json=each.canonical_json(), digest=each.digest) for each in self.specs]
         order = forget_pb2.Forget(
-            key=forget_pb2.KeyDigest(secret=digest.secret, digest=digest.digest), specs=[spec], **wanted
+            key=forget_pb2.KeyDigest(secret=digest.secret, digest=digest.digest), specs=specs, **wanted
         )
         asked = dataset_pb2.DatasetRequested(pipeline=self.pipeline.name, request_id=request, forget=order)
         self.beats = 0
@@ -252,6 +255,41 @@ def test_what_another_pipeline_has_as_well_stays_and_is_named(home: Home) -> Non
     assert home.found() == []
 
 
+def test_rows_of_a_pipeline_of_the_name_that_called_its_key_otherwise_go_too(home: Home) -> None:
+    before, blobs = load_pipeline(SPEC.replace("NAME", "calls").replace("name: caller", "name: who")), Blobs(home.store)
+    values = [json.dumps(record(row) | {"who": record(row)["caller"]}).encode() for row in range(ROWS)]
+    writer = SegmentWriter(before, blobs)
+    writer.add(RecordChecker(before.stream).check(values, [0] * ROWS, list(range(ROWS))).batch)
+    entry = keep(writer.finish(NOWHERE), before, blobs)
+    home.store.put(History(pipeline="calls").and_cut(entry).to_json())
+    home.specs = (home.pipeline, before)
+    fact = told(home.forget())
+
+    assert home.found() == []
+    assert [each.rows for each in fact.segments] == [4] * 4
+    assert not fact.left
+
+
+def test_what_another_pipeline_is_about_to_name_stays_and_what_nobody_named_goes(home: Home) -> None:
+    other = load_pipeline(SPEC.replace("NAME", "others").replace("town", "place"))
+    digests = []
+    for pipeline in (home.pipeline, other):
+        values = [json.dumps(record(row) | {"place": "oslo"}).encode() for row in range(50, 60)]
+        writer = SegmentWriter(pipeline, Blobs(home.store))
+        writer.add(RecordChecker(pipeline.stream).check(values, [0] * 10, list(range(10))).batch)
+        digests += [part.digest for part in writer.finish(NOWHERE).manifest.parts]
+    own, others = digests
+    left = [f"part {others}: it is new, and nobody names it yet: forget the key again in an hour"]
+    fact = told(home.copied(home.folder.parent / "new").forget())
+    assert list(fact.left) == left
+    assert own in {each.digest for each in fact.erased}
+
+    path = home.folder / f"sha256/{others[7:9]}/{others[7:]}"
+    os.utime(path, (time.time() - 7_200,) * 2)
+    assert not told(home.forget()).left
+    assert home.found() == []
+
+
 def test_without_its_secret_a_key_is_not_forgotten_and_nothing_changes(home: Home) -> None:
     name = f"{secrets_folder(home.pipeline.own_name)}/{secret_id(SECRET)}"
     home.store.remove(name, 2**53)
@@ -267,12 +305,15 @@ def test_without_its_secret_a_key_is_not_forgotten_and_nothing_changes(home: Hom
 
 
 def test_what_waits_for_labels_is_without_the_key_too(home: Home) -> None:
-    late = load_pipeline(SPEC.replace("NAME", "calls").replace("  schema:", "  labels: {topic: outcomes}\n  schema:"))
+    # Labels call the key otherwise than rows do.
+    said = "  labels: {topic: outcomes, key: whose}\n  references: [scans/2026]\n  schema:"
+    late = load_pipeline(SPEC.replace("NAME", "calls").replace("  schema:", said))
+    home.specs = (home.pipeline, late)
     blobs, values = Blobs(home.store), [json.dumps(record(row)).encode() for row in range(20)]
     rows = RecordChecker(late.stream.incoming).check(values, [0] * 20, list(range(20))).batch
     writer = WaitingWriter(late, blobs)
     writer.add(rows)
-    columns = {"caller": [ADA, "caller-1", ADA], "kind": [1, 0, 1], READ: [1, 2, 3], USED: [False] * 3}
+    columns = {"whose": [ADA, "caller-1", ADA], "kind": [1, 0, 1], READ: [1, 2, 3], USED: [False] * 3}
     schema = label_schema(late)
     arrays = [pa.array(columns.get(field.name, [0] * 3)).cast(field.type) for field in schema]
     labels = keep_labels(pa.Table.from_arrays(arrays, schema=schema), blobs)
@@ -287,8 +328,9 @@ def test_what_waits_for_labels_is_without_the_key_too(home: Home) -> None:
     found = [row for batch in waiting_rows(waiting, late, blobs) for row in batch["caller"].to_pylist()]
     assert len(found) == 18
     assert ADA not in found
-    assert kept_labels(waiting, late, blobs)["caller"].to_pylist() == ["caller-1"]
+    assert kept_labels(waiting, late, blobs)["whose"].to_pylist() == ["caller-1"]
     assert "waiting" in {each.kind for each in told(taken).erased}
+    assert [reason.partition(":")[0] for reason in told(taken).left] == ["payloads/scans/2026"]
     # Neither does what comes later wait.
     bare = [
         json.dumps({name: each for name, each in record(row).items() if name != "kind"}).encode() for row in range(20)

@@ -97,7 +97,7 @@ def test_a_field_that_is_gone_and_records_that_are_rejected_are_suspected(store:
     assert (told.field, told.figure, told.before) == ("", "rejected", 0)
     assert told.after == pytest.approx(500 / 700)
     assert str(told) == "the share of records that are rejected was 0.0%, and is 71.4%"
-    harmless = cut(pipeline, store, 5, rejected={"duplicates": 900, "json": 100})
+    harmless = cut(pipeline, store, 5, rejected={"duplicates": 900, "unlabelled": 900, "json": 100})
     assert suspicions(harmless, history, pipeline, store) == ()
 
 

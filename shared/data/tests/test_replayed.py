@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from headrace_data.dataset import DatasetReader
 from headrace_data.errors import DatasetUnusable
+from headrace_data.held import Held, Suspicion
 from headrace_data.history import History
 from headrace_data.replayed import Replayed
 from headrace_data.windows import Windows
@@ -43,6 +44,20 @@ def test_where_nobody_can_tell_what_was_learned_from_the_test_split_counts() -> 
     replayed = Replayed(history, [alone], pipeline, 86_400 * 30, store)
     assert 0 < sum(len(truth) for _, truth in replayed) < DAY
     assert replayed.unseen_rows == 0
+
+
+def test_segments_that_are_held_or_were_dropped_are_passed_over() -> None:
+    store, pipeline = MemoryStore(), days()
+    history = history_of(pipeline, store, 3)
+    manifest, _ = Windows(pipeline, store).dataset(history.before(1))
+    suspicion = Suspicion(field="x", figure="scale", before=1.0, after=1_000.0)
+    newest = history.entries[-1].segment_id
+    for dropped in (False, True):
+        suspected = history.with_held(newest, Held(suspicions=(suspicion,), dropped=dropped))
+        replayed = Replayed(suspected, [manifest], pipeline, 86_400 * 30, store)
+        sound = Replayed(history.before(2), [manifest], pipeline, 86_400 * 30, store)
+        assert (replayed.until_us, replayed.segments) == (sound.until_us, 2)
+        assert [len(truth) for _, truth in replayed] == [len(truth) for _, truth in sound]
 
 
 def test_a_history_without_times_is_refused() -> None:

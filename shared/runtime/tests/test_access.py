@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import pytest
-from headrace_runtime.access import EVERY, Permission, permissions
+from headrace_runtime.access import EVERY, PRODUCERS_TOPIC, Permission, permissions
 from headrace_runtime.record_topics import RECORD_TOPICS
 from headrace_runtime.services import SERVICES
-from headrace_runtime.topics import CONTROL_TOPICS
+from headrace_runtime.topics import CONTROL_TOPICS, PREDICTION_SERVED, PUSH_ACCEPTED
 
 
 def allows(service: str, resource: str, name: str, operation: str) -> bool:
@@ -26,6 +26,12 @@ def test_a_service_may_do_what_its_topics_say_and_no_more(service: str) -> None:
             assert allows(service, "topic", record_topic.name("digits"), "Read")
         if service in record_topic.producers:
             assert allows(service, "topic", record_topic.name("digits"), "Write")
+
+
+def test_whoever_forgets_keys_may_look_up_how_long_topics_keep_records() -> None:
+    names = [PRODUCERS_TOPIC, PUSH_ACCEPTED.name, PREDICTION_SERVED.name, *(each.name("p") for each in RECORD_TOPICS)]
+    assert all(allows("preprocessing", "topic", name, "DescribeConfigs") for name in names)
+    assert allows("preprocessing", "topic", PUSH_ACCEPTED.name, "Describe")
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -61,7 +61,19 @@ def keys_in(data: bytes, name: str) -> pa.Array | None:
 
 def has_columns_of(part: Part, fields: Sequence[Field], store: BlobStore) -> bool:
     """Return whether a part was cut under these fields: it has their columns, of their types, and no others."""
-    stored = [each for each in _table(part, store).schema if each.name not in (*LINEAGE, LEAVES)]
+    return _are_columns_of(_table(part, store).schema, fields)
+
+
+def may_be_of(data: bytes, fields: Sequence[Field]) -> bool:
+    """Return whether a Parquet file has the columns of rows with these fields."""
+    try:
+        return _are_columns_of(pq.read_schema(pa.BufferReader(data)), fields)
+    except (pa.ArrowException, OSError, ValueError):
+        return False
+
+
+def _are_columns_of(schema: pa.Schema, fields: Sequence[Field]) -> bool:
+    stored = [each for each in schema if each.name not in (*LINEAGE, LEAVES)]
     wanted = [(field.name, arrow_type(field)) for field in fields]
     return len(stored) == len(wanted) and all(
         each.name == name and _alike(each.type, kind) for each, (name, kind) in zip(stored, wanted, strict=True)

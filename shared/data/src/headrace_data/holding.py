@@ -12,9 +12,11 @@ from typing import Final
 
 from headrace_data.cleaning import DUPLICATES
 from headrace_data.drift import Change, FieldDrift, drift
+from headrace_data.forgotten import FORGOTTEN
 from headrace_data.formats.envelopes import DELETED
 from headrace_data.held import Figure, Suspicion
 from headrace_data.history import History, kept_sketch
+from headrace_data.late_labels import UNLABELLED
 from headrace_data.manifest import Provenance, SegmentManifest
 from headrace_data.parts import BlobStore
 from headrace_data.segments import Segment
@@ -27,8 +29,11 @@ ENOUGH_ROWS: Final = 10_000
 """A segment is compared with the newest ones before that hold so many rows, or with the newest so many."""
 MOST_TOLD: Final = 20
 """Suspicions that are told of one segment: a producer may break all fields at once."""
-_HARMLESS: Final = (DUPLICATES, DELETED)
-"""Rules whose rejected records say nothing of what the producer writes."""
+_HARMLESS: Final = (DUPLICATES, DELETED, UNLABELLED, FORGOTTEN)
+"""Rules whose rejected records say nothing of what the producer writes.
+
+Rows begin to be given up for want of labels all at once, when the first ones have waited for as long as they may.
+"""
 
 
 def suspicions(segment: Segment, history: History, pipeline: Pipeline, store: BlobStore) -> tuple[Suspicion, ...]:

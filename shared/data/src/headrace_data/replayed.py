@@ -1,5 +1,6 @@
 """Rows of a pipeline's recent past, on which versions are held against each other as if they had met them.
 
+Segments that are held or were dropped are passed over, as by windows.
 Of segments that come after all that the versions learned from, every row counts. Of earlier ones only those of the test
 split do: the split is a property of the row, so no version with the same rule learned from any of them.
 """
@@ -44,7 +45,7 @@ class Replayed:
         The rows go back `last_s` from the latest event time of all of the pipeline's, as windows do. `beside` and
         `grouped` are as `DatasetReader` takes them. Raises DatasetUnusable where no row has such a time.
         """
-        clock = pipeline.stream.time or ""
+        history, clock = history.counting, pipeline.stream.time or ""
         watermark = history.watermark_of(clock)
         if watermark is None:
             raise DatasetUnusable("expected rows with an event time to go back from, got none")

@@ -13,7 +13,7 @@ from typing import Literal
 
 from headrace_runtime.record_topics import RECORD_TOPICS
 from headrace_runtime.services import PIPELINE_GROUPS, SERVICES
-from headrace_runtime.topics import CONTROL_TOPICS, REGISTRY_LOG
+from headrace_runtime.topics import CONTROL_TOPICS, PREDICTION_SERVED, PUSH_ACCEPTED, REGISTRY_LOG
 
 Resource = Literal["topic", "group", "transactional-id"]
 
@@ -25,6 +25,11 @@ EVERY = "*"
 
 REGISTRY = "model-registry"
 """It makes and deletes topics, and tells how far everyone is behind."""
+
+FORGETTER = "preprocessing"
+"""It tells of a forgotten key until when each topic keeps its records."""
+HOLD_RECORDS = (PUSH_ACCEPTED, PREDICTION_SERVED)
+"""Control topics in which something of records lies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,8 @@ def _control_topics(service: str) -> list[Permission]:
         operations = _operations(service, topic.producers, topic.consumers)
         if service == REGISTRY:
             operations += ("DescribeConfigs",) if topic is REGISTRY_LOG else () if operations else ("Describe",)
+        if service == FORGETTER and topic in HOLD_RECORDS:
+            operations = (*(operations or ("Describe",)), "DescribeConfigs")
         if operations:
             found.append(Permission(service, "topic", topic.name, operations))
     return found
@@ -77,6 +84,8 @@ def _record_topics(service: str) -> list[Permission]:
     if service == REGISTRY:
         # They grow with the producers' topic, and go with `headrace delete`.
         operations += ("Describe", "Create", "Alter", "Delete")
+    if service == FORGETTER:
+        operations += ("DescribeConfigs",)
     prefix = RECORD_TOPICS[0].template.partition("{")[0]
     return [Permission(service, "topic", prefix, operations, prefixed=True)] if operations else []
 

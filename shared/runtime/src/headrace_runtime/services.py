@@ -76,7 +76,8 @@ SERVICES: Mapping[str, ServiceShape] = {
             metrics_offset=1,
             groups=("preprocessing.{pipeline}", "freeze.{pipeline}"),
             transactional_ids=("preprocessing.{pipeline}.{instance}", "freeze.{pipeline}"),
-            on_producers_topics=("Describe",),
+            # How long a topic keeps records is told of a key that is forgotten.
+            on_producers_topics=("Describe", "DescribeConfigs"),
             uses_store=True,
             work_waits_in=(raw_topic("{pipeline}"),),
         ),

@@ -38,7 +38,7 @@ ROLLED_BACK = "the champion was rolled back"
 def begun(released: ModelReleased, plan: Plan | None, spec_digest: str, catalogue: Catalogue) -> list[Decision]:
     """Return the release of a version as its pipeline has it rolled out: at once without a plan."""
     if plan is None:
-        return [released]
+        return [*overtaken(released, catalogue), released]
     reason = "it passed its gates, and is not worse than the champion"
     first = _advanced(released, plan, 0, reason, spec_digest, catalogue)
     return [*overtaken(released, catalogue), first, _release(released, first)]

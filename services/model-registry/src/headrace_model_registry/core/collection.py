@@ -13,6 +13,7 @@ import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import IntEnum
@@ -219,6 +220,9 @@ class Needed:
         self._keeps: dict[str, str] = {}
         for history in found.histories:
             self._add_history(history)
+        for history in found.replayed:
+            with suppress(NotFound):  # Collected after the run had ended: nothing reads it any more.
+                self._add_history(history)
         for document, kept_by in found.documents.items():
             self._add_document(document, kept_by)
         for folder in found.folders:

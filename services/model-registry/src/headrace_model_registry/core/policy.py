@@ -43,7 +43,6 @@ from headrace_model_registry.core.facts import (
     PipelineApplied,
     PipelineDeleted,
     PipelineSpec,
-    RolloutEnded,
     RunFailed,
     VersionRetired,
 )
@@ -89,7 +88,9 @@ def decide(fact: Input, catalogue: Catalogue) -> list[Decision]:
     decisions = _decide(fact, catalogue)
     if isinstance(fact, ModelTrained | ModelCompressed | RunFailed):
         decisions += after_the_one_under_way(fact, decisions, catalogue)
-    elif not isinstance(fact, PipelineDeleted) and any(isinstance(each, RolloutEnded) for each in decisions):
+        # A release may end the rollout of another pipeline that feeds the model.
+        decisions += after_the_rollout(decisions, catalogue, but=fact.pipeline)
+    else:
         decisions += after_the_rollout(decisions, catalogue)
     decisions += testing.after(fact, decisions, catalogue)
     return decisions + measurement.wanted(fact, decisions, catalogue)

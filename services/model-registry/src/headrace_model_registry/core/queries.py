@@ -62,13 +62,13 @@ class PipelineStatus:
     troubles: tuple[PipelineTroubled, ...] = ()
     withheld: str = ""
     """Why nothing is trained on the dataset, by the spec in force; empty when something may be."""
-    rollout: Rollout | None = None
-    decision: TrainingDecided | None = None
-    """What was decided of the dataset."""
     held: tuple[Held, ...] = ()
     """The segments that are held or were dropped."""
+    decision: TrainingDecided | None = None
+    """What was decided of the dataset."""
     qualities: tuple[QualityMeasured, ...] = ()
     """How good answers were whose labels came later, by version."""
+    rollout: Rollout | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,8 @@ class Roots:
 
     histories: list[Artifact] = field(default_factory=list)
     """Documents that list segments, by their manifests and sketches."""
+    replayed: list[Artifact] = field(default_factory=list)
+    """Such documents that runs read: where a run has ended, its own may be gone."""
     documents: dict[Artifact, str] = field(default_factory=dict)
     """JSON documents, and graphs with weights beside them: themselves, and every digest in them."""
     folders: set[str] = field(default_factory=set)
@@ -164,7 +166,7 @@ def _add_run(found: Roots, run: RunRecord) -> None:
     if isinstance(run.request, TrainingRequested):
         _add_named(found, run.request.spec)
     if isinstance(run.request, CompressionRequested) and run.request.canary is not None:
-        found.histories.append(run.request.canary.history)
+        found.replayed.append(run.request.canary.history)
     for dataset in _read_by(run):
         found.documents.setdefault(dataset.manifest, RUN)
     for version in _compared_by(run):

@@ -28,6 +28,8 @@ from headrace_model_registry.core.facts import (
     RolloutEnded,
     RunFailed,
     TrainingDecided,
+    TrainingHeld,
+    TrainingRequested,
 )
 from headrace_model_registry.core.origins import reference
 from headrace_model_registry.core.records import RunState, Version
@@ -58,17 +60,20 @@ def on_spec(frozen: DatasetFrozen, spec: PipelineSpec, catalogue: Catalogue) -> 
     found = _evaluable(frozen, spec, catalogue)
     served = _served(spec, catalogue)
     untested = _changed(served, spec, catalogue) if served else found
-    # A spec that trains alike makes no dataset one to be trained on that was not.
-    return [_untested(frozen, untested, catalogue), *begun] if isinstance(untested, Untested) else []
+    untested = untested or _changed_under_way(frozen.pipeline, spec, catalogue)
+    if not isinstance(untested, Untested):
+        return []  # A spec that trains alike makes no dataset one to be trained on that was not.
+    is_trained = any(isinstance(each, TrainingRequested | TrainingHeld) for each in begun)
+    ends_alone = served is not None and not is_trained and any(isinstance(each, RolloutEnded) for each in begun)
+    return begun if ends_alone else [_untested(frozen, untested, catalogue), *begun]
 
 
 def after(fact: Input, decisions: list[Decision], catalogue: Catalogue) -> list[Decision]:
     """Return what follows for a pipeline's newest dataset where it was not decided on yet, and can be now."""
-    if isinstance(fact, ModelEvaluated | ModelTrained | ModelCompressed | RunFailed):
-        return _after(fact.pipeline, [fact, *decisions], catalogue)
+    own = [fact.pipeline] if isinstance(fact, ModelEvaluated | ModelTrained | ModelCompressed | RunFailed) else []
+    own += [each.pipeline for each in decisions if isinstance(each, RolloutEnded)]
     recorded: list[Event] = [] if isinstance(fact, Wish) else [fact]
-    ended = [each for each in decisions if isinstance(each, RolloutEnded)]
-    return [each for one in ended for each in _after(one.pipeline, [*recorded, *decisions], catalogue)]
+    return [each for one in dict.fromkeys(own) for each in _after(one, [*recorded, *decisions], catalogue)]
 
 
 def _after(pipeline: str, events: Sequence[Event], catalogue: Catalogue) -> list[Decision]:
@@ -141,6 +146,20 @@ def _changed(served: Version, spec: PipelineSpec, catalogue: Catalogue) -> Untes
     if dataset is not None and specs.training_run_id(dataset.frozen, spec) == trained.run_id:
         return None
     return Untested("changed", f"the spec trains otherwise than version {served.ordinal} was trained")
+
+
+def _changed_under_way(pipeline: str, spec: PipelineSpec, catalogue: Catalogue) -> Untested | None:
+    """Return that what is served next is not what a spec would train, as where it was taken back; else None."""
+    own = (run for run in reversed(catalogue.runs.values()) if run.request.pipeline == pipeline and run.holds_up)
+    run = catalogue.waiting(pipeline) or next((run for run in own if run.state is RunState.RUNNING), None)
+    ids = [each.advanced.version_id for each in catalogue.tried.rollouts.values() if each.pipeline == pipeline]
+    if run is not None and isinstance(run.request, TrainingRequested):
+        dataset = catalogue.datasets.get((pipeline, run.request.dataset.dataset_id))
+        if dataset is not None and specs.training_run_id(dataset.frozen, spec) != run.request.run_id:
+            return Untested("changed", "what is trained now is of another spec")
+        return None
+    version = catalogue.versions.get((pipeline, run.subject if run is not None else next(iter(ids), "")))
+    return None if version is None else _changed(version, spec, catalogue)
 
 
 def _request(frozen: DatasetFrozen, spec: PipelineSpec, served: Version, catalogue: Catalogue) -> EvaluationRequested:

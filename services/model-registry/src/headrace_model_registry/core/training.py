@@ -101,11 +101,12 @@ def after_the_one_under_way(
     return [_begun(request, catalogue, decisions)] if isinstance(request := waiting.request, TrainingRequested) else []
 
 
-def after_the_rollout(decisions: list[Decision], catalogue: Catalogue) -> list[Decision]:
-    """Return the training runs that begin now because a candidate is champion, or has gone."""
+def after_the_rollout(decisions: list[Decision], catalogue: Catalogue, but: str = "") -> list[Decision]:
+    """Return the training runs that begin now because a candidate is champion, or has gone; of `but` there is none."""
     begun: list[Decision] = []
     gave_way = {each.run_id for each in decisions if isinstance(each, TrainingSuperseded)}
-    for ended in [decision for decision in decisions if isinstance(decision, RolloutEnded)]:
+    all_ended = [each for each in decisions if isinstance(each, RolloutEnded) and each.pipeline != but]
+    for ended in all_ended:
         waiting = catalogue.waiting(ended.pipeline)
         request = waiting.request if waiting and waiting.request.run_id not in gave_way else None
         if isinstance(request, TrainingRequested) and not catalogue.is_busy(ended.pipeline, ended_rollout=ended.model):

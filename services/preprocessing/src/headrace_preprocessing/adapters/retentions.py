@@ -48,7 +48,7 @@ def _told(admin: Admin, pipeline: Pipeline, written_s: float) -> Iterator[Forget
     for topic, what in holds.items():
         found = ForgettingTopic(topic=topic, holds=what)
         if not there[topic]:
-            found.remark = "there is no such topic"
+            found.remark = "there is no such topic, or Describe is not granted"
         else:
             _tell(found, admin, written_s)
         yield found
@@ -59,6 +59,10 @@ def _tell(found: ForgettingTopic, admin: Admin, written_s: float) -> None:
         config = admin.topic_config(found.topic)
     except KafkaError as error:
         found.remark = f"its settings cannot be read: {type(error).__name__}"
+        return
+    if "retention.ms" not in config:
+        # To whom it may not tell them, the broker tells none.
+        found.remark = "its settings cannot be read: DescribeConfigs is not granted"
         return
     if "delete" not in config.get("cleanup.policy", "delete"):
         found.remark = "keeps the newest record of each key: send one without a value for the key"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -9,12 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from headrace.events.v1 import forget_pb2
+from headrace_data.awaiting import READ
 from headrace_data.erased_waiting import file_without
 from headrace_data.erasing import (
     dataset_without,
     erase,
     has_columns_of,
     keys_in,
+    may_be_of,
     rows_by_split,
     segment_without,
 )
@@ -23,11 +26,15 @@ from headrace_data.forgotten import FORGOTTEN, Forgotten, Suppression
 from headrace_data.history import History
 from headrace_data.manifest import Manifest, Part, SegmentManifest
 from headrace_data.parts import Blob, BlobStore
+from headrace_data.references import FOLDER
 from headrace_data.spec import Field, Pipeline
 from headrace_data.windows import fitted_anew
 from headrace_runtime.object_store import Artifact
 
 from headrace_preprocessing.transport.store_search import Stored
+
+_YOUNG_S = 3_600.0
+"""How long a file may lie (seconds) before the document that names it is written."""
 
 Mask = npt.NDArray[np.bool_]
 
@@ -58,6 +65,8 @@ class Erasure:
     """The rows of the key, by the digest of the part that has any."""
     _erased: dict[str, Part] = field(default_factory=dict)
     """The parts without them, by the digests of those with them."""
+    _keyless: int = 0
+    """Parts whose rows have no key."""
     _left: list[str] = field(default_factory=list)
 
     def of(self, key: Forgotten, secret: bytes, history: History, told: forget_pb2.KeyForgotten) -> Plan:
@@ -78,6 +87,13 @@ class Erasure:
             if self._names_any(dataset):
                 superseded[digest] = self.store.put(self._dataset(dataset, told).to_json())
         gone = self._gone(superseded, history, named, suppression)
+        if self._keyless:
+            self._left.append(f"{self._keyless} parts: their rows have no key, and were not looked through")
+        folders = {name for spec in self.specs for name in spec.stream.references or ()}
+        self._left += [
+            f"{FOLDER}/{name}: producers put values there, which no key is known of: remove those of the key there"
+            for name in sorted(folders)
+        ]
         told.erased.extend(self._told_of(kind, digest, superseded) for kind, digest in gone)
         told.searched.extend(
             forget_pb2.SearchedObjects(kind=kind, objects=count, size_bytes=self.stored.size_bytes[kind])
@@ -97,9 +113,21 @@ class Erasure:
         self._rows[part.digest] = rows
         self._erased[part.digest] = erase(bare, rows, self._fields(bare), self.store)
 
-    def _keys(self, file: Blob) -> pa.Array | None:
-        field = self.pipeline.stream.key_field
-        return keys_in(self.store.get(file), field.name) if field else None
+    def _keys(self, part: Part) -> pa.Array | None:
+        """Return the keys of a part's rows: a pipeline of the name that was deleted may have called them otherwise."""
+        name = _key_of(self.pipeline)
+        if any(_key_of(spec) != name for spec in self.specs):
+            own = (spec for spec in self.specs if has_columns_of(part, spec.stream.fields, self.store))
+            name = _key_of(next(own, self.pipeline))
+        self._keyless += not name
+        return keys_in(self.store.get(part), name) if name else None
+
+    def _keys_of_waiting(self, data: bytes) -> pa.Array | None:
+        """Return the keys in a file of rows, or of labels that came later, where they may be called otherwise."""
+        names = [name for spec in reversed(self.specs) if (name := _key_of(spec))]
+        if keys_in(data, READ) is not None:
+            names = [spec.stream.of_labels.fields[0].name for spec in self.specs if spec.stream.labels] + names
+        return next((keys for name in names if (keys := keys_in(data, name)) is not None), None)
 
     def _fields(self, part: Part) -> Sequence[Field]:
         """Return the fields that a part was cut under: those with its columns."""
@@ -179,24 +207,39 @@ class Erasure:
             if digest in named or (file := self.stored.files.get(digest)) is None:
                 continue
             data = self.store.get(Artifact(file.name, digest, file.size_bytes))
-            keys = self._keys(Artifact(file.name, digest, file.size_bytes))
+            keys = self._keys_of_waiting(data)
             if keys is not None and (rows := suppression.among(keys)).any():
                 found[digest] = self.store.put(file_without(data, rows))
         return found
 
     def _unnamed(self, named: Mapping[str, Part], history: History, suppression: Suppression) -> list[str]:
-        """Return the files with rows of the key that no manifest names: nobody collected them yet."""
+        """Return the files with rows of the key that no manifest names: nobody collected them yet.
+
+        A new one with columns of other rows is what another pipeline is about to name.
+        """
         found, waiting = list[str](), history.awaiting.digests if history.awaiting else ()
+        waited = {name for each in self.stored.histories.values() if each.awaiting for name in each.awaiting.digests}
         for digest, file in self.stored.files.items():
             if digest in named or digest in waiting or digest in self.stored.strangers:
                 continue
             self.beat()
-            keys = self._keys(Artifact(file.name, digest, file.size_bytes))
-            if keys is not None and suppression.among(keys).any():
+            keys = self._keys_of_waiting(data := self.store.get(Artifact(file.name, digest, file.size_bytes)))
+            if keys is None or not suppression.among(keys).any():
+                continue
+            is_own = digest in waited or any(may_be_of(data, spec.stream.fields) for spec in self.specs)
+            if is_own or file.write_s < time.time() - _YOUNG_S:
                 found.append(digest)
+            else:
+                self._left.append(f"part {digest}: it is new, and nobody names it yet: forget the key again in an hour")
         return found
 
     def _told_of(self, kind: str, digest: str, superseded: Mapping[str, Blob]) -> forget_pb2.ErasedObject:
         erased = self._erased.get(digest)
         replacement = superseded[digest].digest if digest in superseded else erased.digest if erased else ""
         return forget_pb2.ErasedObject(kind=kind, digest=digest, replacement=replacement)
+
+
+def _key_of(pipeline: Pipeline) -> str:
+    """Return the name of the field with the keys of a pipeline's rows; empty where they have none."""
+    key = pipeline.stream.key_field
+    return key.name if key is not None else ""

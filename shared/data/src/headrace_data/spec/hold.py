@@ -25,8 +25,8 @@ class Hold(Section):
 
     rejected: Fraction = pydantic.Field(
         default=0.5,
-        description="Part of the records that may begin to be rejected, of those that were not before. Duplicates are "
-        "not counted.",
+        description="Part of the records that may begin to be rejected, of those that were not before. Not counted are "
+        "duplicates, rows without a label in time, and records of keys that were forgotten.",
     )
     missing: Fraction = pydantic.Field(
         default=0.5,

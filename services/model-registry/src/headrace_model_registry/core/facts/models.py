@@ -136,9 +136,9 @@ class ModelReleased:
     degrade: bool = False
     upstream: Upstream | None = None
     withholds: bool = False
-    records: bool = False
     stage: RolloutStage = RolloutStage.UNSPECIFIED
     share: int = 0
+    records: bool = False
 
 
 @dataclass(frozen=True, slots=True)
