@@ -21,7 +21,9 @@ def test_the_newest_figures_of_each_version_are_shown():
     board = ProgressBoard()
     for message in (told("one", 1), told("two", 5), told("one", 4)):
         sent = encode(message, source="test")
-        board = board.showing(to_progress(Record(sent.topic, 0, 0, sent.key, sent.value, sent.headers, 0)))
+        progress = to_progress(Record(sent.topic, 0, 0, sent.key, sent.value, sent.headers, 0))
+        assert progress is not None
+        board = board.showing(progress)
     shown = tuple(board.qualities.values())
     status = PipelineStatus(None, None, (), None, None, "", qualities=shown)
     answer = fill(pb.WatchPipelineResponse(), status)
