@@ -69,6 +69,8 @@ SERVICES: Mapping[str, ServiceShape] = {
             groups=("ingestion.{pipeline}",),
             transactional_ids=("ingestion.{pipeline}.{instance}", "ingestion.push"),
             on_producers_topics=("Read",),
+            # What records refer to lies in it.
+            uses_store=True,
             work_waits_in=(SOURCE,),
         ),
         ServiceShape(
