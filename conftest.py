@@ -75,6 +75,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Spread:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Give each process ports of its own: another could take one between the moment it is found and that of its use."""
+    gc.disable()  # until the tests are collected, of which nothing goes: a third of the time
     worker = getattr(config, "workerinput", None)
     if worker is not None:
         from headrace_local import ports
@@ -93,6 +94,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_collection_finish() -> None:
     """Keep what tests import from garbage collection: each would look through a million objects of PyTorch."""
+    gc.enable()
     gc.collect()
     gc.freeze()
 
