@@ -36,6 +36,12 @@ def test_changes_and_messages_of_devices_in_one_topic_become_rows() -> None:
     }
 
 
+def test_a_number_of_several_places_beyond_int64_is_a_float() -> None:
+    draft, checked = drafted([{"a": {"x": 1}, "k": 1, "y": "ok"}, {"x": 2**63, "k": 2, "y": "bad"}])
+    assert checked.rejected == []
+    assert lines(draft)["x"] == "CAST(coalesce(x, a.x) AS DOUBLE)"
+
+
 @pytest.mark.parametrize(
     ("key", "name"),
     [

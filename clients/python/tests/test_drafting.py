@@ -362,7 +362,7 @@ def samples(draw: st.DrawFn) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(samples())
 def test_whatever_the_records_the_draft_loads_and_takes_them(records: list[dict[str, Any]]) -> None:
     values = encoded(records)
@@ -385,7 +385,7 @@ def is_no_object(value: bytes) -> bool:
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(samples(), st.lists(st.binary(max_size=12).filter(is_no_object) | st.none(), max_size=3))
 @example([{"row": 0, "x": 0.5, "answer": 0}], [b"{]", b"[]", b"0", None])
 def test_faults_are_counted_as_the_pipeline_will_count_them(

@@ -91,10 +91,10 @@ def takes_all_memory() -> bytes:
 
 
 UNFIT = {
-    hangs_when_run: "the process did not end within 4 s",
-    hangs_when_loaded: "the process (did not end within 4 s|took more than .* MB of memory)",
+    hangs_when_run: "the process did not end within 6 s",
+    hangs_when_loaded: "the process (did not end within 6 s|took more than .* MB of memory)",
     crashes: "process died: SIGFPE",
-    takes_all_memory: "the process (did not end within 4 s|took more than .* MB of memory)",
+    takes_all_memory: "the process (did not end within 6 s|took more than .* MB of memory)",
 }
 
 
@@ -105,7 +105,7 @@ class Server:
         self.shelf, self._store, self._make_release = Shelf(), ObjectStore(str(folder / "store")), make_release
         self._told = threading.Condition()
         self._serving: set[str] = set()
-        limits = LoadLimits(max_rows=8, load_s=4.0)
+        limits = LoadLimits(max_rows=8, load_s=6.0)
         graphs = GraphCache(self._store, folder / "graphs")
         self.loader = ReleaseLoader(self.shelf, graphs, limits, lambda release: b"", self._health)
         self.loader.start()
@@ -122,7 +122,8 @@ class Server:
 
     def wait(self, name: str) -> None:
         with self._told:
-            assert self._told.wait_for(lambda: name in self._serving, timeout=60)
+            # On a busy machine a good graph may need a second attempt, 60 s after one that took too long.
+            assert self._told.wait_for(lambda: name in self._serving, timeout=200)
 
 
 @pytest.fixture

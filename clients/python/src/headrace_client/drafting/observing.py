@@ -32,7 +32,7 @@ _EXACT_FLOAT32: Final = 2**24
 """Up to here float32 holds every whole number."""
 _FEWEST_STEPS: Final = 10_000
 """So many steps of float32 lie between the smallest and the largest value at least."""
-_INT64: Final = range(-(2**63), 2**63)
+INT64: Final = range(-(2**63), 2**63)
 _MOST_ELEMENTS: Final = 2**20
 _MOST_DIMENSIONS: Final = 4
 
@@ -243,7 +243,7 @@ def _number_type(numbers: Sequence[int | float], low: float, high: float, *, sin
 
     Arrays are floats even when the sample holds whole numbers only: a single fraction later would be refused.
     """
-    if single and all(isinstance(number, int) for number in numbers) and low in _INT64 and high in _INT64:
+    if single and all(isinstance(number, int) for number in numbers) and low in INT64 and high in INT64:
         return "int64"
     largest = max(abs(low), abs(high))
     if largest > _EXACT_FLOAT32:

@@ -17,7 +17,7 @@ from headrace_data.select.values import text_of
 
 from headrace_client.drafting.forms import NO_NUMBER, NO_TEXT, Form, form_of
 from headrace_client.drafting.moments import is_called_a_moment
-from headrace_client.drafting.observing import ODD_SHARE, in_order
+from headrace_client.drafting.observing import INT64, ODD_SHARE, in_order
 from headrace_client.drafting.roles import LABEL_NAMES, MOST_FIELDS, is_called_an_id
 
 _FIELD: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
@@ -174,7 +174,7 @@ def _column(name: str, paths: tuple[Path, ...], found: Sequence[Sequence[Any]], 
         if made is not None and _reads_texts(values, made[0]):
             return Column(name, paths, *made)
     if len(paths) > 1 and not all(is_text):
-        whole = all(type(value) is int for value in there)
+        whole = all(type(value) is int and value in INT64 for value in there)
         kind = "BOOLEAN" if _kind(there[0]) == "bool" else "BIGINT" if whole else "DOUBLE"
         text = f"CAST({text} AS {kind})"
     return Column(name, paths, tuple(values), text)
