@@ -11,13 +11,22 @@ import jsonschema  # type: ignore[import-untyped]
 import numpy as np
 import pytest
 from headrace import open_inference as oip
-from headrace.inference.v1.record_service_pb2 import PredictRecordsRequest, PredictRecordsResponse, SentRecord
+from headrace.inference.v1.record_service_pb2 import (
+    PredictRecordsRequest,
+    PredictRecordsResponse,
+    RecordHeader,
+    SentRecord,
+)
+from headrace_client import InferenceClient, Prediction, RecordRejected, predict_records
+from headrace_client.cli.app import app
 from headrace_client.errors import RowProblem, RowsInvalid
 from headrace_client.selecting import selected_rows
 from headrace_data.records import RecordChecker
 from headrace_data.spec import Pipeline, load_pipeline
 from headrace_inference.core.specs import Spec
+from headrace_inference.transport.records import desk
 from headrace_inference.transport.rest import openapi
+from typer.testing import CliRunner
 
 PIXELS = np.linspace(0, 16, 64, dtype=np.float32)
 DOCUMENT: dict[str, Any] = {
@@ -68,8 +77,9 @@ def server(
     server.host.stop()
 
 
-def over_grpc(server: Any, *values: bytes, **asked: Any) -> PredictRecordsResponse:
-    request = PredictRecordsRequest(model="digits", records=[SentRecord(value=value) for value in values], **asked)
+def over_grpc(server: Any, *records: bytes | SentRecord, **asked: Any) -> PredictRecordsResponse:
+    sent = [each if isinstance(each, SentRecord) else SentRecord(value=each) for each in records]
+    request = PredictRecordsRequest(model="digits", records=sent, **asked)
     with grpc.insecure_channel(f"127.0.0.1:{server.host.port}") as channel:
         call: Any = channel.unary_unary(
             "/headrace.inference.v1.RecordService/PredictRecords",
@@ -126,3 +136,89 @@ def test_a_record_is_rejected_as_in_ingestion(server: Any, pipeline: Pipeline, h
     assert (status, told.get("answers")) == (
         (200, [{"record": 0, "line": 0, "rejection": expected}]) if hostile else (400, None)
     )
+
+
+def test_what_a_record_came_in_and_who_asks_go_along(server: Any, pipeline: Pipeline) -> None:
+    told = json.dumps(DOCUMENT).replace("_id AS id", "$headers['id'] AS id")
+    other = load_pipeline(told)
+    server.specs.put("scans", Spec(other.digest, other.canonical_json()))
+    server.release(pipeline="scans", records=True)
+    server.log.seen.clear()
+    headers = [[RecordHeader(name="id", value=name.encode())] for name in ("a", "ü")]
+    try:
+        asked = [SentRecord(value=record(), headers=each) for each in headers]
+        assert len(over_grpc(server, *asked, priority=2).answers) == 2
+    finally:
+        server.release(pipeline="scans")
+        server.specs.put("scans", Spec(pipeline.digest, pipeline.canonical_json()))
+    (seen,) = server.log.seen
+    assert seen.keys == ("a", "ü"), "by which labels find the answers"
+    assert oip.ModelInferRequest.FromString(seen.request).parameters["priority"].int64_param == 2
+
+
+def test_many_answers_are_written_in_the_other_process(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = over_rest(server, b"[" + record() + b", 7]")[2]
+    monkeypatch.setattr(desk, "MOST_WRITTEN_HERE", 0)
+    there = over_rest(server, b"[" + record() + b", 7]")[2]
+    assert there["answers"] == here["answers"]
+    assert over_grpc(server, record()).answers[0].prediction.outputs
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "expected"),
+    [
+        (b"[{} {}]", {}, (400, "expected a JSON array of records")),
+        (b" ", {}, (400, "records: expected at least one, got none")),
+        (b"{}\n" * 65, {}, (413, "records: expected at most 64 in a call, got 65")),
+        (b"{}", {"headrace-priority": "6"}, (400, "header headrace-priority: expected 1 (first) to 5 (last)")),
+        (b"x" * 100_001, {}, (413, "expected a body of at most 100000 bytes")),
+    ],
+)
+def test_a_body_that_is_none_is_refused(
+    server: Any, body: bytes, headers: dict[str, str], expected: tuple[int, str]
+) -> None:
+    status, _, told = over_rest(server, body, **headers)
+    assert (status, told["detail"][: len(expected[1])]) == expected
+
+
+def test_where_nothing_is_a_row_there_is_no_prediction(server: Any) -> None:
+    status, headers, told = over_rest(server, b'[{}, {"_id": 1, "_id": 2}]', **{"headrace-timeout-ms": "60000"})
+    assert [each["rejection"]["rule"] for each in told["answers"]] == ["missing", "json"]
+    assert (status, told["model_version"], told["parameters"]["prediction_id"]) == (200, "1", "")
+    assert "headrace-prediction-id" not in headers
+
+
+def test_pipelines_and_models_that_cannot_be_asked(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(model: str = "digits") -> tuple[int, str]:
+        status, _, told = server.ask("POST", f"/v2/models/{model}/records", record())
+        return status, told["detail"]
+
+    assert refused("none")[0] == 404
+    server.release(pipeline="gone")
+    try:
+        assert refused() == (503, "the specs of pipelines are still being read")
+        server.specs.all_seen()
+        assert refused() == (409, "model 'digits': its pipeline 'gone' is not applied any more")
+        monkeypatch.setattr(desk, "_EXTRA", ("headrace_data", "no_such_package"))
+        status, told = refused()
+        assert (status, "install the extra headrace-inference[records]" in told) == (501, True)
+    finally:
+        server.release(pipeline="scans")
+
+
+def test_the_client_and_its_command_ask_so(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = f"127.0.0.1:{server.host.port}"
+    with InferenceClient(address) as client:
+        first, second, third = predict_records(client, "digits", [record(), b"no", record(0.5)], batch=2)
+    assert isinstance(first, Prediction)
+    assert isinstance(third, Prediction)
+    assert isinstance(second, RecordRejected)
+    assert [(each.row, each.version) for each in (first, third)] == [(1, "1"), (3, "1")]
+    assert first.probabilities is not None
+    assert first.probability == max(first.probabilities)
+    assert (second.row, second.rule) == (2, "json")
+    monkeypatch.setenv("HEADRACE_INFERENCE_ADDRESS", address)
+    lines = b"\n".join([record(), b"no"]).decode()
+    said = CliRunner().invoke(app, ["predict", "digits", "--on-server", "--json"], input=lines)
+    assert (said.exit_code, json.loads(said.stdout)[0]["label"]) == (1, first.label)
+    assert "row 2" in said.stderr

@@ -77,17 +77,31 @@ def read_inputs(client: InferenceClient, model: str, file: str, *, are_inputs: b
     return _read(model, file) if table is None else _read_table(client, model, Path(file), table, stream)
 
 
+def read_records(file: str) -> list[bytes]:
+    """Return the records in a file as they are: JSON, or the one that a picture or a sound is. Raises InputInvalid."""
+    if _table_format(file) is not None:
+        raise InputInvalid(f"{file}: expected records as producers send them, got a table, whose rows are none yet")
+    return _records_in(read_file(file))
+
+
 def _records(model: str, stream: Stream, data: bytes) -> tuple[Stream, list[bytes]]:
-    """Return the records in a file as they are, and the stream that they are of: of another format they are in JSON."""
+    """Return the records in a file, and the stream that they are of: of another format they are in JSON."""
+    records = _records_in(data)
     if data.startswith(FILES):
-        return require_files(stream, model), [data]
+        return require_files(stream, model), records
+    return stream if stream.format_kind == "json" else stream.in_json, records
+
+
+def _records_in(data: bytes) -> list[bytes]:
+    if data.startswith(FILES):
+        return [data]
     try:
         records = texts_in(data)
     except ValueError as error:
         raise InputInvalid(f"not a JSON array: {error}") from error
     if not records:
         raise InputInvalid("there is no row: expected JSON objects, one on each line, or one array of them")
-    return stream if stream.format_kind == "json" else stream.in_json, records
+    return records
 
 
 def _selecting(model: str) -> Stream | None:

@@ -6,6 +6,7 @@ hostile bytes are made for: what it dies of ends no call but its own.
 
 from __future__ import annotations
 
+import json
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -35,6 +36,7 @@ from headrace_inference.transport.other_process import Told, run
 from headrace_inference.transport.records.answers import write_answer
 from headrace_inference.transport.records.asked import Form
 from headrace_inference.transport.records.bodies import sent_in
+from headrace_inference.transport.row_keys import KEY
 
 MOST_READERS: Final = 32
 """Pipelines whose readers are kept; of more, the one that was asked for longest ago goes."""
@@ -93,10 +95,10 @@ class Reading:
 
 
 def _opened(told: Told) -> RecordReader:
-    stream = parse_canonical(told["spec"].encode()).stream
     keys = told["registry_keys"]
     access = RegistryAccess(frozenset(told["registry_hosts"]), Path(keys) if keys else None)
     try:
+        stream = parse_canonical(told["spec"].encode()).stream
         return RecordReader(stream, schemas_of(stream, access))
     except (DataError, SchemaInvalid, Unprocessable, ImportError) as error:
         raise FailedPrecondition(f"records of this pipeline cannot be read here: {error}") from error
@@ -157,6 +159,10 @@ def _call(told: Told, reader: RecordReader, read: Read) -> bytes:
     call = oip.ModelInferRequest(model_name=told["model"], model_version=told["version"])
     if told["priority"]:
         call.parameters[PRIORITY].int64_param = told["priority"]
+    if told["records"] and (key := reader.stream.key_field) is not None:
+        # By which labels find the answers later; of a record without one the empty text, which no label has.
+        keys = ["" if each is None else str(each) for each in read.rows.column(key.name).to_pylist()]
+        call.parameters[KEY].string_param = keys[0] if len(keys) == 1 else json.dumps(keys)
     features = {each.name: each for each in reader.stream.features}
     for name, datatype, _, _ in told["inputs"]:
         array = array_of(read, features[name], DATATYPES[datatype].dtype)

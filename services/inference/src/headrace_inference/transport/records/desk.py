@@ -154,6 +154,7 @@ class RecordDesk:
             "model": asked.model,
             "version": asked.version,
             "priority": asked.priority,
+            "records": version.release.records,
             "digest": spec.digest,
             "limit_s": limit_s,
             "most": signature.max_rows if batched else 1,
