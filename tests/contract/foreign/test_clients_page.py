@@ -60,6 +60,8 @@ def test_rest(server: Any, foreign_python: str, tmp_path: Path) -> None:
 def test_records(server: Any) -> None:
     (snippet,) = snippets("python", "PredictRecords")
     assert run([sys.executable, "-c", snippet.replace(SHOWN, server.address)]) == "0 type pixels\n"
+    (snippet,) = snippets("python", "predict_records")
+    assert run([sys.executable, "-c", snippet.replace(SHOWN, server.address)]).startswith("pixels: expected shape")
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed")
     (snippet,) = snippets("sh", "models/digits/records")
