@@ -31,5 +31,5 @@ def test_those_who_read_records_may_ask_registries(render_all: Callable[[Any], l
         if kind == "NetworkPolicy":
             ports = {port["port"] for rule in each["spec"].get("egress", ()) for port in rule.get("ports", ())}
             reached |= {name} if {8081, 443} <= ports else set()
-    assert told == {"headrace-ingestion", "headrace-preprocessing"}
+    assert told == {"headrace-ingestion", "headrace-preprocessing", "headrace-inference"}
     assert told <= reached

@@ -150,6 +150,11 @@ def test_the_command_line_shows_all_of_it(
     rows = "\n".join(json.dumps({"pixels": image.tolist()}) for image in pixels[:5])
     predicted = headrace("predict", "digits", "--json", stdin=rows)
     assert predicted.returncode == 0, predicted.stderr
+    there = headrace("predict", "digits", "--on-server", "--batch", "5", "--json", stdin=rows)
+    assert there.returncode == 0, there.stderr
+    assert [each["label"] for each in json.loads(there.stdout)] == [
+        each["label"] for each in json.loads(predicted.stdout)
+    ]
     status = headrace("status", "--json")
     assert status.returncode == 0, status.stderr
     assert headrace("wait", "digits", "--timeout", "5s").returncode == 0

@@ -15,7 +15,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from headrace.ingestion.v1 import ingestion_service_pb2 as messages
 from headrace.ingestion.v1.ingestion_service_pb2_grpc import IngestionServiceStub
-from headrace_client import Goal, InferenceClient, IngestionClient, RegistryClient, freeze, predict_rows, wait_for
+from headrace_client import (
+    Goal,
+    InferenceClient,
+    IngestionClient,
+    Prediction,
+    RegistryClient,
+    freeze,
+    predict_records,
+    predict_rows,
+    wait_for,
+)
 from headrace_client.waiting import wait_served
 from headrace_runtime.access import EVERY, PRODUCERS_TOPIC, Permission, permissions
 from headrace_runtime.errors import FailedPrecondition
@@ -219,6 +229,9 @@ def test_the_listed_permissions_are_enough(
         until("inference answers", lambda: answers(inference.ready))
         assert wait_served(inference, release.released, timeout_s=60)
         (prediction,) = predict_rows(inference, TOPIC, [{"x": [0.5, -0.5]}])
+        (read,) = predict_records(inference, TOPIC, [b'{"x": [0.5, -0.5]}'])
+        assert isinstance(read, Prediction)
+        assert read.label == prediction.label
         lineage = until("the prediction is found", lambda: answers(lambda: registry.lineage(prediction.prediction_id)))
         assert lineage
         # A letter is found, replayed and rejected once more; a pushed batch is taken; a dataset is frozen on command.

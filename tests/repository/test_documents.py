@@ -159,6 +159,6 @@ def test_a_services_topics_are_the_codes_topics(page: Path) -> None:
     own |= {topic.template.format(pipeline="<pipeline>") for topic in RECORD_TOPICS if service in topic.producers}
     named = set(re.findall(r"headrace\.[a-z<>.-]+\.v\d+", page.read_text()))
     known = consumed | produced | own
-    services = {f"headrace.{area}.v1" for area in ("registry", "ingestion", "events")}
+    services = {f"headrace.{area}.v1" for area in ("registry", "ingestion", "inference", "events")}
     assert known <= named, f"not named: {known - named}"
     assert {name for name in named if name not in services and not name.startswith("headrace.ingestion")} <= known

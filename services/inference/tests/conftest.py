@@ -21,6 +21,7 @@ from headrace_inference.core.generation import parameters_of
 from headrace_inference.core.releases import CachePolicy, Graph, Release
 from headrace_inference.core.served import Served
 from headrace_inference.core.shelf import LoadedVersion, Shelf, Speed
+from headrace_inference.core.specs import Specs
 from headrace_inference.settings import Settings
 from headrace_inference.transport.converters import answer_prefix
 from headrace_inference.transport.pieces import request_of
@@ -154,12 +155,12 @@ class RestServer:
             max_connection_age_s=0.0,
             **chosen,
         )
-        self.shelf, self.log = Shelf(), _Log()
+        self.shelf, self.log, self.specs = Shelf(), _Log(), Specs()
         self._model, self._make_release = EngineModel(graph, max_rows=64), make_release
         self.release()
         self.shelf.announce(["digits"], complete=True)
         self.shelf.ready = True
-        self.host = build_host(settings, self.shelf, self.log)
+        self.host = build_host(settings, self.shelf, self.log, specs=self.specs)
         self.host.start()
 
     def release(self, model: Any = None, speed: Speed | None = None, **fields: Any) -> None:

@@ -44,8 +44,8 @@ def test_answers_are_what_their_schemas_say(server: Any) -> None:
     document = json.loads(openapi.document())
     call = {"inputs": [{"name": "pixels", "datatype": "FP32", "shape": [1, 8, 8], "data": [0.0] * 64}]}
     for each in PATHS:
-        if not each.answer or each.path.startswith("/v1/") or each.endpoint == "openapi":
-            continue
+        if not each.answer or each.path.startswith("/v1/") or each.endpoint in {"openapi", "records"}:
+            continue  # records have their own tests
         path = each.path.replace("{model}", "digits").replace("{version}", "1")
         status, _, answer = server.ask(each.method, path, call if each.endpoint == "infer" else None)
         assert status == 200, answer

@@ -15,9 +15,11 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
+from headrace_data.spec import load_pipeline
 from headrace_inference.adapters.prediction_log import NoLog
 from headrace_inference.core.releases import CachePolicy, Graph, Release
 from headrace_inference.core.shelf import Shelf
+from headrace_inference.core.specs import Spec, Specs
 from headrace_inference.settings import Settings
 from headrace_inference.wiring import build_host, build_loader
 from headrace_local.ports import find_free
@@ -118,7 +120,10 @@ class Server:
         )
         self._store = ObjectStore(settings.store_url)
         self._shelf = Shelf()
-        self.host = build_host(settings, self._shelf, NoLog())
+        specs = Specs()
+        pipeline = load_pipeline((ROOT / "examples" / "digits" / "pipeline.yaml").read_text())
+        specs.put("digits", Spec(pipeline.digest, pipeline.canonical_json()))
+        self.host = build_host(settings, self._shelf, NoLog(), specs=specs)
         self.loader = build_loader(settings, self._shelf, self.host)
         self.host.start()
         self.loader.start()
@@ -129,7 +134,17 @@ class Server:
         kept = Graph(stored.uri, stored.digest, stored.size_bytes)
         version_id = "sha256:" + f"{0xAB + 0x22 * (ordinal - 1):x}" * 32
         released = Release(
-            model, alias, 1, version_id, ordinal, "fp32", kept, "sha256:da", f"run-{ordinal}", CachePolicy.OFF
+            model,
+            alias,
+            1,
+            version_id,
+            ordinal,
+            "fp32",
+            kept,
+            "sha256:da",
+            f"run-{ordinal}",
+            CachePolicy.OFF,
+            pipeline="digits",
         )
         self.loader.announce(released, Context())
 

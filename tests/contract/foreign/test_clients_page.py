@@ -57,6 +57,18 @@ def test_rest(server: Any, foreign_python: str, tmp_path: Path) -> None:
         assert expected in said
 
 
+def test_records(server: Any) -> None:
+    (snippet,) = snippets("python", "PredictRecords")
+    assert run([sys.executable, "-c", snippet.replace(SHOWN, server.address)]) == "0 type pixels\n"
+    (snippet,) = snippets("python", "predict_records")
+    assert run([sys.executable, "-c", snippet.replace(SHOWN, server.address)]).startswith("pixels: expected shape")
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    (snippet,) = snippets("sh", "models/digits/records")
+    said = run(["sh", "-e", "-c", snippet.replace(SHOWN_REST, server.rest_address)], cwd=ROOT)
+    assert (said.count('"outputs"'), said.count('"rejection"')) == (3, 2)
+
+
 def test_the_command(server: Any) -> None:
     (snippet,) = snippets("sh", "headrace predict")
     environment = os.environ | {"HEADRACE_INFERENCE_ADDRESS": server.address}

@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 import numpy as np
 from headrace import open_inference
+from headrace.inference.v1.record_service_pb2 import PredictRecordsRequest, PredictRecordsResponse
 
 from headrace_client.addresses import find_addresses
 from headrace_client.channels import ServiceClient, trace_metadata
@@ -72,7 +73,7 @@ class InferenceClient(ServiceClient):
     ) -> None:
         super().__init__("inference", address or find_addresses().inference, timeout_s, tls)
         self._patience_s = patience_s
-        self._methods = {
+        self._methods: dict[str, Any] = {
             name: self._channel.unary_unary(
                 f"/{open_inference.SERVICE}/{name}",
                 request_serializer=request.SerializeToString,
@@ -80,7 +81,11 @@ class InferenceClient(ServiceClient):
             )
             for name, (request, answer) in open_inference.METHODS.items()
         }
-
+        self._methods["PredictRecords"] = self._channel.unary_unary(
+            "/headrace.inference.v1.RecordService/PredictRecords",
+            request_serializer=PredictRecordsRequest.SerializeToString,
+            response_deserializer=PredictRecordsResponse.FromString,
+        )
         self._stream = self._channel.stream_stream(
             f"/{open_inference.SERVICE}/ModelStreamInfer",
             request_serializer=open_inference.ModelInferRequest.SerializeToString,
@@ -155,6 +160,11 @@ class InferenceClient(ServiceClient):
         if keys:
             request.parameters["key"].string_param = str(keys[0]) if len(keys) == 1 else json.dumps(list(keys))
         return _result(self._call("ModelInfer", request))
+
+    def records(self, request: PredictRecordsRequest) -> PredictRecordsResponse:
+        """Send records as producers send them, and return what the server answers to each: see `predict_records`."""
+        answer: PredictRecordsResponse = self._call("PredictRecords", request)
+        return answer
 
     def explain(self, model: str, inputs: Mapping[str, Array], *, version: str = "") -> InferenceResult:
         """Send one row, or the row and a reference, and return the answer to the row with what each value adds to it.

@@ -63,6 +63,11 @@ def predict_rows(
     return predictions
 
 
+def predictions_of(client: InferenceClient, result: InferenceResult, rows: int) -> list[Prediction]:
+    """Return the predictions in an answer to so many rows. Raises AnswerInvalid for one to others."""
+    return _taken_apart(result, 1, rows, _outputs(client, result)) if rows else []
+
+
 def place_of(label: Any, probabilities: Array, labels: Sequence[str]) -> int:
     """Return the place of a label among its probabilities, [labels]; that of the highest where it is not known."""
     return labels.index(str(label)) if str(label) in labels[: len(probabilities)] else int(np.argmax(probabilities))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 FILES: Final = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"fLaC")
 """What pictures and sounds begin with; JSON begins with none of it."""
 _KINDS: Final = ("image", "sound")
-_AT_ONCE: Final = 1_000
 
 
 def selecting_stream(registry: RegistryClient, model: str) -> Stream | None:
@@ -34,7 +33,12 @@ def stream_of_files(registry: RegistryClient, model: str) -> Stream:
     Raises InputInvalid when they are others, and as the registry's client does.
     """
     stream = _stream(registry, model, lambda told: _kind(told) in _KINDS)
-    if stream is None:
+    return require_files(stream, model)
+
+
+def require_files(stream: Stream | None, model: str) -> Stream:
+    """Return a stream of a model whose records are pictures or sounds. Raises InputInvalid for any other."""
+    if stream is None or stream.format_kind not in _KINDS:
         raise InputInvalid(f"expected JSON rows: no pipeline of model '{model}' has pictures or sounds as records")
     return stream
 
@@ -75,28 +79,24 @@ def _kind(told: dict[str, Any]) -> object:
     return stands.get("kind") if isinstance(stands, dict) else stands
 
 
-def selected_rows(stream: Stream, records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the features that a stream's SELECT makes of records.
+def selected_rows(stream: Stream, records: Sequence[bytes]) -> list[dict[str, Any]]:
+    """Return the features that a stream makes of records, read as ingestion reads them.
 
-    Raises RowsInvalid with every record that it cannot be computed of.
+    Raises RowsInvalid with every record that it would reject, and InputInvalid where none can be read.
     """
-    from headrace_data.select.projecting import Projection
+    from headrace_data.errors import DataError
+    from headrace_data.reading import RecordReader, plain_rows
 
-    names = [field.name for field in stream.features]
-    projection = Projection(stream, names)
-    rows: list[dict[str, Any]] = []
-    problems: list[RowProblem] = []
-    for start in range(0, len(records), _AT_ONCE):
-        gathered = projection.gather()
-        some = [dict(record) for record in records[start : start + _AT_ONCE]]
-        gathered.add(some, range(start, start + len(some)))
-        made = gathered.computed()
-        problems += [
-            RowProblem(fault.position + 1, fault.name, fault.reason.removeprefix(f"{fault.name}: "))
-            for fault in made.faults
-        ]
-        columns = [made.columns[name] for name in names]
-        rows += [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
-    if problems:
-        raise RowsInvalid(problems)
-    return rows
+    try:
+        reader = RecordReader(stream)
+        read = reader.read(records)
+    except (DataError, ImportError) as error:
+        raise InputInvalid(str(error)) from error
+    if read.rejected:
+        raise RowsInvalid(
+            [
+                RowProblem(place.record + 1, fault.field, fault.reason.removeprefix(f"{fault.field}: "))
+                for place, fault in read.rejected
+            ]
+        )
+    return plain_rows(read, reader.stream.features)

@@ -2,7 +2,7 @@
      and are empty where there is none. */}}
 
 {{- define "headrace.registriesOf" -}}
-{{- if and (has .component (list "ingestion" "preprocessing")) .root.Values.schemaRegistries.hosts -}}true{{- end -}}
+{{- if and (has .component (list "ingestion" "preprocessing" "inference")) .root.Values.schemaRegistries.hosts -}}true{{- end -}}
 {{- end -}}
 
 {{- define "headrace.registriesEnvironment" -}}

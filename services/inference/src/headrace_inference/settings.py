@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from headrace_runtime.settings import GrpcSettings, address
+from headrace_runtime.settings import GrpcSettings, RegistrySettings, address
 from pydantic import Field, field_validator
 
 
-class Settings(GrpcSettings):
+class Settings(RegistrySettings, GrpcSettings):
     """What inference is told, beside what every service is."""
 
     trace_sample_ratio: float = Field(
@@ -81,6 +81,12 @@ class Settings(GrpcSettings):
     )
     run_timeout_s: float = Field(
         60.0, gt=0, description="Seconds that a model may compute for one call; over it, DEADLINE_EXCEEDED."
+    )
+    records_timeout_s: float = Field(
+        5.0,
+        gt=0,
+        description="Seconds that reading the records of one call may take (PredictRecords); over it, "
+        "DEADLINE_EXCEEDED. One process reads them, one call after the other. Needs the extra records.",
     )
     max_prompt_tokens: int = Field(
         4096, ge=1, description="Most tokens of a prompt of a model of language; with more, INVALID_ARGUMENT."

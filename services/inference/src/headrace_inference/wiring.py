@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 
 from headrace.events.v1.model_pb2 import ModelReleased
+from headrace.events.v1.pipeline_pb2 import PipelineApplied
 from headrace.open_inference import POOL, SERVICE
 from headrace_engines.generator import Room
 from headrace_engines.processors import own_class
@@ -20,7 +21,7 @@ from headrace_runtime.object_store import ObjectStore
 from headrace_runtime.process.service import Component, Service, settle
 from headrace_runtime.rpc.admission import Capacity
 from headrace_runtime.rpc.host import GrpcHost
-from headrace_runtime.topics import MODEL_RELEASED
+from headrace_runtime.topics import MODEL_RELEASED, PIPELINE_APPLIED
 
 from headrace_inference.adapters.graph_cache import GraphCache
 from headrace_inference.adapters.hot_predictions import HotPredictions
@@ -35,6 +36,7 @@ from headrace_inference.core.flights import Flights
 from headrace_inference.core.generation import Bounds
 from headrace_inference.core.rollout import Tallies
 from headrace_inference.core.shelf import Shelf
+from headrace_inference.core.specs import Specs
 from headrace_inference.core.work import Found
 from headrace_inference.ports import Predictions
 from headrace_inference.settings import Settings
@@ -45,6 +47,8 @@ from headrace_inference.transport.converters import answer_prefix, to_served
 from headrace_inference.transport.plane import Plane
 from headrace_inference.transport.predictor import Predictor
 from headrace_inference.transport.recent import RecentAnswers
+from headrace_inference.transport.records.desk import RecordDesk
+from headrace_inference.transport.records.servicer import RECORD_SERVICE, record_handler
 from headrace_inference.transport.rollout_messages import to_observed
 from headrace_inference.transport.servicer import open_inference_handler
 
@@ -59,18 +63,20 @@ def build(settings: Settings) -> Service:
     """Return the service: the gRPC server, the loader of releases, and who follows their topic."""
     log = PredictionLog(settings, NAME, to_served) if settings.publish_predictions else None
     shelf = Shelf(settings.resident_versions)
-    tallies = Tallies()
-    host = build_host(settings, shelf, log or NoLog(), tallies)
+    tallies, specs = Tallies(), Specs()
+    host = build_host(settings, shelf, log or NoLog(), tallies, specs)
     loader = build_loader(settings, shelf, host)
     # Measured with a small model, a call takes 4 % less CPU.
     settle()
     on_released = partial(HANDLERS[ModelReleased], loader, settings.cpu_class or own_class())
     view = CompactedView(settings, MODEL_RELEASED, ModelReleased, on_released, NAME, loader.all_announced)
+    on_applied = partial(HANDLERS[PipelineApplied], specs)
+    applied = CompactedView(settings, PIPELINE_APPLIED, PipelineApplied, on_applied, NAME, specs.all_seen)
     # The server comes last, so that it listens when there is something to answer with, and stops first: releases are
     # followed for as long as calls are answered.
     publishing: list[Component] = [] if log is None else [log]
     reports = RolloutReports(settings, NAME, shelf, tallies, to_observed)
-    return Service(NAME, [*publishing, loader, reports, view, _Readiness(loader), host])
+    return Service(NAME, [*publishing, loader, reports, applied, view, _Readiness(loader), host])
 
 
 class _Readiness:
@@ -90,7 +96,13 @@ class _Readiness:
         """Nothing runs."""
 
 
-def build_host(settings: Settings, shelf: Shelf, predictions: Predictions, tallies: Tallies | None = None) -> GrpcHost:
+def build_host(
+    settings: Settings,
+    shelf: Shelf,
+    predictions: Predictions,
+    tallies: Tallies | None = None,
+    specs: Specs | None = None,
+) -> GrpcHost:
     """Return the gRPC server over a shelf; not serving until told so."""
     cache = _cache(settings)
     hot = HotPredictions(cache)
@@ -101,18 +113,21 @@ def build_host(settings: Settings, shelf: Shelf, predictions: Predictions, talli
     beside = Beside(settings.compute_threads, tallies)
     predictor = Predictor(shelf, hot, compute, predictions, flights=flights, recent=recent, beside=beside)
     plane = Plane(shelf, predictor)
+    desk = RecordDesk(
+        shelf, specs or Specs(), predictor.infer, settings.registry_access, capacity, settings.records_timeout_s
+    )
     rest = _rest(settings)
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
-        with closing(compute), closing(beside):
-            async with hot, _running(WorthMeter(shelf, hot).run()), rest(plane, host.stopping.is_set):
+        with closing(compute), closing(beside), closing(desk):
+            async with hot, _running(WorthMeter(shelf, hot).run()), rest(plane, desk, host.stopping.is_set):
                 yield
 
     host = GrpcHost(
         replace(settings.listening(), max_connection_age_s=settings.max_connection_age_s),
-        [open_inference_handler(plane)],
-        [SERVICE],
+        [open_inference_handler(plane), record_handler(desk)],
+        [SERVICE, RECORD_SERVICE],
         settings.max_message_bytes,
         POOL,
         lifespan=lifespan,
@@ -134,17 +149,17 @@ async def _running(work: Coroutine[object, object, None]) -> AsyncIterator[None]
         await asyncio.gather(task, return_exceptions=True)
 
 
-def _rest(settings: Settings) -> Callable[[Plane, Callable[[], bool]], AbstractAsyncContextManager[object]]:
+def _rest(settings: Settings) -> Callable[[Plane, RecordDesk, Callable[[], bool]], AbstractAsyncContextManager[object]]:
     """Return what serves REST beside the gRPC server. Raises Unavailable where its packages are not installed."""
     if not settings.rest_address:
-        return lambda _plane, _draining: nullcontext()
+        return lambda _plane, _desk, _draining: nullcontext()
     try:
         from headrace_inference.transport.rest.server import serving
     except ImportError as error:
         raise Unavailable(f"REST needs packages of the extra headrace-inference[rest]: {error}") from error
     at = replace(settings.listening(), address=settings.rest_address)
     most_bytes = (settings.max_message_bytes, settings.max_json_bytes)
-    return lambda plane, draining: serving(plane, at, most_bytes, draining)
+    return lambda plane, desk, draining: serving(plane, desk, at, most_bytes, draining)
 
 
 def build_loader(settings: Settings, shelf: Shelf, host: GrpcHost) -> ReleaseLoader:

@@ -166,7 +166,7 @@ class DatasetReader:
         """Return the features and the label of some of the dataset's rows, as `columns` does of all rows of a split."""
         values = {
             field.name: self._without_blanks(
-                field, _values(batch, field, served_dtype(field, self.manifest.transforms))
+                field, served_values(batch, field, served_dtype(field, self.manifest.transforms))
             )
             for field in self._learned
         }
@@ -187,7 +187,7 @@ class DatasetReader:
             encoded[field.name] = (
                 fitted.codes_of(batch.column(field.name))
                 if isinstance(fitted, FittedText)
-                else _values(batch, field, served_dtype(field, transforms))
+                else served_values(batch, field, served_dtype(field, transforms))
             )
         return self._in_groups(encoded, batch)
 
@@ -267,7 +267,8 @@ def served_dtype(field: Field, transforms: FittedTransforms) -> np.dtype[Any]:
     return np.dtype(np.float64) if optional and field.dtype.kind != "f" else field.dtype
 
 
-def _values(batch: pa.RecordBatch, field: Field, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+def served_values(batch: pa.RecordBatch, field: Field, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """Return a field as a model takes it, shape [rows, *field.shape]; a missing value is NaN, or an empty text."""
     column = batch.column(field.name)
     if dtype.kind == "O":
         texts: npt.NDArray[Any] = column.cast(pa.string()).fill_null("").to_numpy(zero_copy_only=False)

@@ -31,19 +31,26 @@ _NO_NULLS: Final[npt.NDArray[np.bool_]] = np.empty(0, dtype=np.bool_)
 
 
 class TimeColumn:
-    """Reads event times, as a Column reads a field. A record without one is refused."""
+    """Reads event times, as a Column reads a field. A record without one is refused, unless it may lack it."""
+
+    def __init__(self, *, may_lack: bool = False) -> None:
+        self._may_lack = may_lack
 
     def read(self, values: list[Any], *, booleans: bool = True) -> Piece | None:
         """Return the times of some records in microseconds; None when any of them is none."""
         del booleans  # their type is looked at in any case
+        nulls = _NO_NULLS
+        if self._may_lack:
+            nulls = np.array([value is None for value in values], np.bool_)
+            values = [0 if value is None else value for value in values]
         try:
-            return Piece(_microseconds(values), _NO_NULLS)
+            return Piece(_microseconds(values), nulls)
         except (ValueError, OverflowError):
             return None
 
     def fault(self, value: object) -> Fault | None:
         """Return what is wrong with one value; None when it is a time."""
-        if value is None:
+        if value is None and not self._may_lack:
             return Fault(TIME_RULE, "expected a time, got none")
         if self.read([value]) is not None:
             return None
@@ -53,7 +60,8 @@ class TimeColumn:
     def build(self, pieces: Sequence[Piece]) -> pa.Array:
         """Return the column of all pieces in order."""
         times = np.concatenate([np.empty(0, np.int64), *(piece.values for piece in pieces)])
-        return pa.array(times, pa.int64()).cast(TIME_TYPE)
+        nulls = np.concatenate([_NO_NULLS, *(piece.nulls for piece in pieces)])
+        return pa.array(times, pa.int64(), mask=nulls if nulls.any() else None).cast(TIME_TYPE)
 
 
 def _microseconds(values: list[Any]) -> npt.NDArray[np.int64]:

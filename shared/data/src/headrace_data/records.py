@@ -81,6 +81,8 @@ class RecordChecker:
         keys: Keys = no_keys,
         schemas: Schemas | None = None,
         payloads: Payloads | None = None,
+        *,
+        may_lack_time: bool = False,
     ) -> None:
         """`keys` has the key of personal fields that are hashed or tokenised.
 
@@ -95,7 +97,7 @@ class RecordChecker:
         self._columns: list[Column] = [self._private.column(field) for field in stream.fields]
         if stream.time is not None:
             self._names.append(stream.time)
-            self._columns.append(TimeColumn())
+            self._columns.append(TimeColumn(may_lack=may_lack_time))
         self._schema = arrow_schema(stream.fields)
         self._is_json = stream.format_kind in ("json", "json-schema")
         self._references = References(stream.references or (), payloads) if stream.references and payloads else None

@@ -83,7 +83,7 @@ PIPELINE_APPLIED = Topic(
     "pipeline",
     _field("pipeline"),
     ("model-registry",),
-    ("ingestion", "preprocessing"),
+    ("ingestion", "preprocessing", "inference"),
     "the spec in force of each pipeline",
     partitions=1,
     production_partitions=1,

@@ -13,10 +13,11 @@ from headrace_data.tasks.multilabel import LABELS, PLACE_PROBABILITIES
 from headrace_client.addresses import find_addresses
 from headrace_client.cli.files import STANDARD_INPUT
 from headrace_client.cli.output import JsonOption, note, plain, print_json, print_parts, table
-from headrace_client.cli.rows import InputsOption, RowsFile, read_inputs, shortened, tell_unknown
-from headrace_client.errors import RowsInvalid
+from headrace_client.cli.rows import InputsOption, RowsFile, read_inputs, read_records, shortened, tell_unknown
+from headrace_client.errors import RowProblem, RowsInvalid
 from headrace_client.inference import InferenceClient
 from headrace_client.prediction import Prediction, predict_rows, unknown_fields
+from headrace_client.records import RecordRejected, predict_records
 
 _WHOLE: Final = range(10**6, 10**15)
 """Numbers of this size are shown whole: as powers of ten nobody reads prices."""
@@ -27,6 +28,14 @@ def predict(
     file: RowsFile = STANDARD_INPUT,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Rows in one call; a call is cached as a whole.")] = 1,
     inputs: InputsOption = False,
+    on_server: Annotated[
+        bool,
+        typer.Option(
+            "--on-server",
+            help="Send records as they are, and have the server read them as ingestion does: what nothing is wrong "
+            "with is answered, and the command ends with 1 when something else was there.",
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Predict rows. Each row names the model's inputs; what may be missing is null or not there.
@@ -34,6 +43,9 @@ def predict(
     Where the model's pipeline has a SELECT, rows are records as producers send them, and it makes the inputs of them.
     Other fields are left out, and named on standard error.
     """
+    if on_server:
+        _predict_there(model, file, batch, as_json=as_json)
+        return
     with InferenceClient(find_addresses().inference) as client:
         rows = read_inputs(client, model, file, are_inputs=inputs)
         started = time.perf_counter()
@@ -44,13 +56,32 @@ def predict(
         except RowsInvalid as error:
             raise shortened(error) from error
         elapsed_s = time.perf_counter() - started
+    _show(predictions, elapsed_s, as_json=as_json)
+
+
+def _predict_there(model: str, file: str, batch: int, *, as_json: bool) -> None:
+    """Predict records that the server reads."""
+    records = read_records(file)
+    with InferenceClient(find_addresses().inference) as client:
+        started = time.perf_counter()
+        answers = predict_records(client, model, records, batch=batch)
+        elapsed_s = time.perf_counter() - started
+    rejected = [each for each in answers if isinstance(each, RecordRejected)]
+    _show([each for each in answers if isinstance(each, Prediction)], elapsed_s, as_json=as_json)
+    if rejected:
+        told = [RowProblem(each.row, each.field, each.reason.removeprefix(f"{each.field}: ")) for each in rejected]
+        raise shortened(RowsInvalid(told))
+
+
+def _show(predictions: list[Prediction], elapsed_s: float, *, as_json: bool) -> None:
     if as_json:
         print_json([_view(prediction) for prediction in predictions])
         return
-    _print(predictions)
+    if predictions:
+        _print(predictions)
     cached = sum(prediction.cached for prediction in predictions)
-    plural = "" if len(rows) == 1 else "s"
-    note(f"{len(rows)} row{plural} in {elapsed_s * 1000:.0f} ms, {cached} from the cache")
+    plural = "" if len(predictions) == 1 else "s"
+    note(f"{len(predictions)} row{plural} in {elapsed_s * 1000:.0f} ms, {cached} from the cache")
 
 
 def _view(prediction: Prediction) -> dict[str, Any]:

@@ -7,15 +7,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
+import orjson
 import typer
 from headrace_data.json_keys import KeyRepeated, unique_object
+from headrace_data.json_texts import texts_in
 
 from headrace_client.addresses import find_addresses
 from headrace_client.cli.files import read_file
 from headrace_client.cli.output import note
 from headrace_client.errors import InputInvalid, NotReady, RowProblem, RowsInvalid, TimedOut, Unreachable
 from headrace_client.registry import RegistryClient
-from headrace_client.selecting import FILES, file_record, selected_rows, selecting_stream, stream_of_files
+from headrace_client.selecting import (
+    FILES,
+    file_record,
+    require_files,
+    selected_rows,
+    selecting_stream,
+    stream_of_files,
+)
 
 if TYPE_CHECKING:
     from headrace_data.spec import Stream
@@ -57,11 +66,42 @@ def read_inputs(client: InferenceClient, model: str, file: str, *, are_inputs: b
     """
     stream = None if are_inputs else _selecting(model)
     table = _table_format(file)
-    rows = _read(model, file) if table is None else _read_table(client, model, Path(file), table, stream)
+    if stream is not None:
+        try:
+            if table is None:
+                return selected_rows(*_records(model, stream, read_file(file)))
+            rows = _read_table(client, model, Path(file), table, stream)
+            return selected_rows(stream.in_json, [orjson.dumps(row) for row in rows])
+        except RowsInvalid as error:
+            raise shortened(error) from error
+    return _read(model, file) if table is None else _read_table(client, model, Path(file), table, stream)
+
+
+def read_records(file: str) -> list[bytes]:
+    """Return the records in a file as they are: JSON, or the one that a picture or a sound is. Raises InputInvalid."""
+    if _table_format(file) is not None:
+        raise InputInvalid(f"{file}: expected records as producers send them, got a table, whose rows are none yet")
+    return _records_in(read_file(file))
+
+
+def _records(model: str, stream: Stream, data: bytes) -> tuple[Stream, list[bytes]]:
+    """Return the records in a file, and the stream that they are of: of another format they are in JSON."""
+    records = _records_in(data)
+    if data.startswith(FILES):
+        return require_files(stream, model), records
+    return stream if stream.format_kind == "json" else stream.in_json, records
+
+
+def _records_in(data: bytes) -> list[bytes]:
+    if data.startswith(FILES):
+        return [data]
     try:
-        return rows if stream is None else selected_rows(stream, rows)
-    except RowsInvalid as error:
-        raise shortened(error) from error
+        records = texts_in(data)
+    except ValueError as error:
+        raise InputInvalid(f"not a JSON array: {error}") from error
+    if not records:
+        raise InputInvalid("there is no row: expected JSON objects, one on each line, or one array of them")
+    return records
 
 
 def _selecting(model: str) -> Stream | None:

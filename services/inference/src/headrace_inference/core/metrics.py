@@ -38,6 +38,11 @@ CANDIDATE = Counter(
     ("model", "outcome"),
 )
 ROWS = Counter("headrace_inference_rows", "Rows that were answered.", ("model",))
+RECORDS = Counter(
+    "headrace_inference_records",
+    "Records that were read for a model, by the rule that they break; empty for those that became rows.",
+    ("model", "rule"),
+)
 
 # What models of language do, by the conventions for generative AI:
 # https://github.com/open-telemetry/semantic-conventions-genai/blob/main/docs/gen-ai/gen-ai-metrics.md

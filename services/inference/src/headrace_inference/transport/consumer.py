@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
+from google.protobuf.message import Message
 from headrace.events.v1.model_pb2 import ModelReleased
+from headrace.events.v1.pipeline_pb2 import PipelineApplied
 from headrace_runtime.errors import Unprocessable
 from headrace_runtime.records import Record
 from headrace_runtime.telemetry.traces import extract
 
+from headrace_inference.core.specs import Spec, Specs
 from headrace_inference.ports import Releases
 from headrace_inference.transport.converters import to_release
 
@@ -35,5 +39,13 @@ def on_released(loader: Releases, cpu_class: str, key: str, message: ModelReleas
         logger.error("%s:%s:%s: %s", record.topic, record.partition, record.offset, error)  # noqa: TRY400
 
 
-HANDLERS = {ModelReleased: on_released}
+def on_applied(specs: Specs, key: str, message: PipelineApplied | None, _record: Record) -> None:
+    """Note the spec by which the records of a pipeline are read from now on, or that there is none any more."""
+    if message is None:
+        specs.remove(key)
+    else:
+        specs.put(key, Spec(message.spec.digest, message.spec.json))
+
+
+HANDLERS: dict[type[Message], Callable[..., None]] = {ModelReleased: on_released, PipelineApplied: on_applied}
 """What inference does with each event that it reads."""

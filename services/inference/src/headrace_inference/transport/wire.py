@@ -39,3 +39,31 @@ def _text(message: bytes, place: int, field: int) -> tuple[str, int]:
         return "", place
     ends = begins + message[place + 1]
     return message[begins:ends].decode(errors="replace"), ends
+
+
+def head_of(message: bytes, field: int) -> bytes:
+    """Return what a message begins with, up to the first field of this number or a higher one, or what is no field.
+
+    Of fields that stand out of their order, as none of protobuf's own libraries writes them, some may be missing there.
+    """
+    place = 0
+    while place < len(message) and message[place] < field << 3:
+        kind, place_behind = message[place] & 7, place + 1
+        if kind not in (0, _LENGTH_DELIMITED) or (read := _read_varint(message, place_behind)) is None:
+            break
+        number, place_behind = read
+        place_behind += number if kind == _LENGTH_DELIMITED else 0
+        if place_behind > len(message):
+            break
+        place = place_behind
+    return message[:place]
+
+
+def _read_varint(message: bytes, place: int) -> tuple[int, int] | None:
+    """Return a number, and where it ends; None where there is none."""
+    number = 0
+    for at, byte in enumerate(message[place : place + 10]):
+        number |= (byte & 0x7F) << 7 * at
+        if byte < 0x80:
+            return number, place + at + 1
+    return None

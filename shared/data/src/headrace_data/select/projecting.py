@@ -40,13 +40,17 @@ class Patience:
     stopped: int = 0
     """How often it was stopped."""
     taken_s: float = 0.0
+    limit_s: float = LIMIT_S
+    """How long computing some rows may take."""
+    most_s: float = MOST_S
+    """How long all of it may take."""
 
     def require(self) -> None:
         """Raise SelectTooSlow when that was too much."""
         if self.stopped >= MOST_STOPPED:
-            raise SelectTooSlow(f"stream.select: stopped {self.stopped} times after {LIMIT_S:g} s of computing")
-        if self.taken_s >= MOST_S:
-            raise SelectTooSlow(f"stream.select: expected records of one batch within {MOST_S:g} s of computing")
+            raise SelectTooSlow(f"stream.select: stopped {self.stopped} times after {self.limit_s:g} s of computing")
+        if self.taken_s >= self.most_s:
+            raise SelectTooSlow(f"stream.select: expected records of one batch within {self.most_s:g} s of computing")
 
 
 @dataclass(frozen=True)
@@ -142,7 +146,7 @@ class Gathered:
         """Yield what is computed of the rows that can be, in order; add why others cannot to `faults`."""
         self._patience.require()
         try:
-            yield self._compute(self._query, texts, LIMIT_S)
+            yield self._compute(self._query, texts, self._patience.limit_s)
         except ComputingFailed as error:
             self._patience.stopped += isinstance(error, OutOfTime)
             if len(positions) == 1:
@@ -161,7 +165,7 @@ class Gathered:
 
     def _fault(self, texts: pa.Table, position: int, error: ComputingFailed) -> Fault:
         """Return which value of a record cannot be computed, and of what."""
-        until = time.monotonic() + LIMIT_S
+        until = time.monotonic() + self._patience.limit_s
         for each in self._made.computed:
             try:
                 self._compute(_query([each]), texts, max(0.1, until - time.monotonic()))

@@ -191,6 +191,12 @@ class Stream(Section):
         return self._with(fields=tuple(fields))
 
     @property
+    def asked(self) -> Stream:
+        """The stream of records that are to be predicted: these may lack what a model does not read."""
+        fields = [f if f.role == "feature" else f.model_copy(update={"nullable": True}) for f in self.fields]
+        return self._with(fields=tuple(fields), references=None)
+
+    @property
     def of_labels(self) -> Stream:
         """The stream of the labels that come later: their key, of role id, and the label. Raises ValueError without."""
         labels, key = self.labels, self.key_field

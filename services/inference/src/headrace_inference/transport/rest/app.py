@@ -15,6 +15,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from headrace_inference.transport.plane import Plane
+from headrace_inference.transport.records.desk import RecordDesk
 from headrace_inference.transport.rest import openapi
 from headrace_inference.transport.rest.beside import Beside
 from headrace_inference.transport.rest.caller import Bodies, Caller
@@ -23,6 +24,7 @@ from headrace_inference.transport.rest.observing import observed
 from headrace_inference.transport.rest.paths import OPENAI, PATHS, Path
 from headrace_inference.transport.rest.problems import Problem, as_openai, problem, problem_of
 from headrace_inference.transport.rest.protocol import Protocol
+from headrace_inference.transport.rest.records import Records
 from headrace_inference.transport.rest.told import Endpoint, Streamed, Told
 from headrace_inference.transport.rest.written import WrittenAnswers
 
@@ -30,12 +32,15 @@ from headrace_inference.transport.rest.written import WrittenAnswers
 class Rest:
     """Answers requests with a plane, in its event loop. `draining` tells whether callers are to go elsewhere."""
 
-    def __init__(self, plane: Plane, bodies: Bodies, beside: Beside, draining: Callable[[], bool]) -> None:
+    def __init__(
+        self, plane: Plane, desk: RecordDesk, bodies: Bodies, beside: Beside, draining: Callable[[], bool]
+    ) -> None:
         self._draining = draining
         endpoints: dict[str, Endpoint] = {
             **Protocol(plane, bodies, beside, draining).endpoints,
             **Embeddings(plane, bodies, beside).endpoints,
             **WrittenAnswers(plane, bodies, beside).endpoints,
+            "records": Records(desk, bodies).predict,
             "openapi": _openapi,
             "docs": _docs,
         }

@@ -73,12 +73,15 @@ class Bodies:
         self._most = most
         self._unfinished: dict[asyncio.Timeout, float] = {}
 
-    async def read(self, receive: Receive, headers: Mapping[str, str]) -> bytes:
-        """Return a body. Raises InvalidInput, TooLarge, and SlowRequest for one that is not there in time."""
+    async def read(self, receive: Receive, headers: Mapping[str, str], *, is_read_here: bool = True) -> bytes:
+        """Return a body. Raises InvalidInput, TooLarge, and SlowRequest for one that is not there in time.
+
+        JSON that is not read in this process may be as large as anything else.
+        """
         if headers.get("content-encoding", "identity") != "identity":
             raise InvalidInput(f"header content-encoding: expected none, got {headers['content-encoding'][:64]!r}")
         json_bytes = whole_number(headers, JSON_BYTES)
-        most_bytes = self._most_json_bytes if json_bytes is None else self._most_bytes
+        most_bytes = self._most_json_bytes if json_bytes is None and is_read_here else self._most_bytes
         if (json_bytes or 0) > self._most_json_bytes or (whole_number(headers, "content-length") or 0) > most_bytes:
             if "expect" not in headers:
                 await self._discard(receive)

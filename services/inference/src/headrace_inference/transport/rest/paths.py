@@ -38,6 +38,7 @@ def _of_model(path: str, version: str) -> tuple[Path, ...]:
     """Return the paths below a model; a path is that of its first match, so the longer ones come first."""
     return (
         Path("POST", f"{path}/infer", "infer", f"Predict with {version}", "InferAnswer", "InferCall", binary=True),
+        Path("POST", f"{path}/records", "records", f"Predict records with {version}", "RecordAnswers", "Records"),
         Path("GET", f"{path}/ready", "model_ready", f"Whether {version} can answer", "ModelReady"),
         Path("GET", f"{path}/stats", "statistics", f"What {version} did since the start", "Statistics"),
         Path("GET", f"{path}/config", "config", f"Configuration of {version}, in Triton's words", "Config"),

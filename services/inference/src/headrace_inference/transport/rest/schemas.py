@@ -120,6 +120,23 @@ SCHEMAS: Final[dict[str, Schema]] = {
             _object("name datatype shape", name=_TEXT, datatype=_TYPE, shape=_SHAPE, parameters=_PARAMETERS, data=_DATA)
         ),
     ),
+    "Records": {"description": "A record of the pipeline's stream, or a list of them; or lines, or any bytes."},
+    "RecordAnswers": _object(
+        "model_name model_version parameters answers",
+        model_name=_TEXT,
+        model_version=_TEXT,
+        parameters=_ANY,
+        answers=_list(
+            _object(
+                "record line",
+                record=_WHOLE,
+                line=_WHOLE,
+                row=_WHOLE,
+                outputs=_ANY,
+                rejection=_object("rule field reason", rule=_TEXT, field=_TEXT, reason=_TEXT),
+            )
+        ),
+    ),
     "OpenAiModel": _object(
         "id object created owned_by", id=_TEXT, object=_constant("model"), created=_WHOLE, owned_by=_TEXT
     ),

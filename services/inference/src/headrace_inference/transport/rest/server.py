@@ -14,6 +14,7 @@ from headrace_runtime.errors import Unavailable
 from headrace_runtime.tls_files import Listening, TlsFiles
 
 from headrace_inference.transport.plane import Plane
+from headrace_inference.transport.records.desk import RecordDesk
 from headrace_inference.transport.rest.app import Rest
 from headrace_inference.transport.rest.beside import Beside
 from headrace_inference.transport.rest.caller import Bodies
@@ -31,7 +32,11 @@ FOLLOW_S = 5.0
 
 @asynccontextmanager
 async def serving(
-    plane: Plane, listening: Listening, most_bytes: tuple[int, int], draining: Callable[[], bool]
+    plane: Plane,
+    desk: RecordDesk,
+    listening: Listening,
+    most_bytes: tuple[int, int],
+    draining: Callable[[], bool],
 ) -> AsyncIterator[int]:
     """Serve REST where `listening` says, in this event loop, until the context is left; gives the port.
 
@@ -40,7 +45,7 @@ async def serving(
     Raises Unavailable when the address cannot be bound.
     """
     beside = Beside()
-    config = _config(Rest(plane, _bodies(listening, most_bytes), beside, draining), listening)
+    config = _config(Rest(plane, desk, _bodies(listening, most_bytes), beside, draining), listening)
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)
     with closing(beside), _bound(listening.address) as bound:

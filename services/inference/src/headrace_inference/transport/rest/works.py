@@ -14,11 +14,9 @@ from headrace_engines.generator import Message
 from headrace_runtime.errors import InvalidInput
 
 from headrace_inference.core.tensors import BYTES, encode_raw
+from headrace_inference.transport.other_process import Told
 from headrace_inference.transport.rest import asking, reading, writing
 from headrace_inference.transport.rest.fields import Fields
-
-Told = dict[str, Any]
-"""Values that JSON can say."""
 
 
 def _call(asked: Told, body: bytes) -> tuple[Told, bytes]:

@@ -1,0 +1,164 @@
+"""A process that does what would hold this one up, or could end it: one message there, one back, in turn."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, Final, NamedTuple
+
+from headrace_runtime import errors
+from headrace_runtime.errors import HeadraceError, Overloaded, Unavailable
+
+logger = logging.getLogger(__name__)
+
+Told = dict[str, Any]
+"""Values that JSON can say."""
+
+START_S: Final = 60.0
+"""Seconds that the process has to start."""
+WAIT_S: Final = 1.0
+"""Seconds after which callers are asked to come again when too many wait."""
+NICENESS: Final = 5
+"""Priority of the process: calls are answered meanwhile."""
+FRAME: Final = struct.Struct("<?II")
+"""Before each message: whether it went well, the length of its JSON, that of the bytes behind it."""
+_PASSED_ON: Final = ("PATH", "LD_LIBRARY_PATH", "LANG", "PYTHONPYCACHEPREFIX", "PYTHONDONTWRITEBYTECODE")
+"""All that the process knows of this one's environment, which may hold secrets."""
+_ERRORS: Final[Mapping[str, type[HeadraceError]]] = {
+    each.__name__: each
+    for each in (
+        errors.InvalidInput,
+        errors.NotFound,
+        errors.FailedPrecondition,
+        errors.NotSupported,
+        errors.TooLarge,
+        errors.Unavailable,
+        errors.DeadlineExceeded,
+    )
+}
+"""What a work may raise there, and is raised here."""
+
+
+class Words(NamedTuple):
+    """What callers are told of the process."""
+
+    full: str
+    """Why one is not taken in, behind how many wait."""
+    ended: str
+    """What became of the work of one."""
+
+
+class OtherProcess:
+    """One process of a module, started with its first work. Used in one event loop.
+
+    The module ends with `run(works)`.
+    """
+
+    def __init__(self, module: str, words: Words) -> None:
+        self._module = module
+        self._words = words
+        self._turn = asyncio.Lock()
+        self._waiting = 0
+        self._process: subprocess.Popen[bytes] | None = None
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def ask(self, told: Told, body: bytes, most_waiting: int, limit_s: float) -> tuple[Told, bytes]:
+        """Return what the process makes of something, which it has `limit_s` seconds for once its turn came.
+
+        Raises what the work raises, Overloaded where so many wait, and Unavailable where the process ended.
+        """
+        if self._waiting >= most_waiting:
+            raise Overloaded(f"{self._waiting} {self._words.full}", WAIT_S)
+        self._waiting += 1
+        doing = asyncio.ensure_future(self._ask(told, body, limit_s))
+        doing.add_done_callback(self._done)
+        # A caller who leaves does not end it: the process has begun, and its answer has to be taken in.
+        return await asyncio.shield(doing)
+
+    def _done(self, doing: asyncio.Future[tuple[Told, bytes]]) -> None:
+        self._waiting -= 1
+        if not doing.cancelled():
+            doing.exception()  # looked at: nobody may wait for it any more
+
+    async def _ask(self, told: Told, body: bytes, limit_s: float) -> tuple[Told, bytes]:
+        async with self._turn:
+            try:
+                async with asyncio.timeout(START_S):
+                    reader, writer = await self._reached()
+                async with asyncio.timeout(limit_s):
+                    writer.write(packed(told, body))
+                    await writer.drain()
+                    well, text_bytes, body_bytes = FRAME.unpack(await reader.readexactly(FRAME.size))
+                    answer = json.loads(await reader.readexactly(text_bytes))
+                    found = await reader.readexactly(body_bytes)
+            except (OSError, EOFError, TimeoutError) as error:
+                self.close()
+                logger.warning("%s ended, and is started anew: %r", self._module, error)
+                raise Unavailable(self._words.ended) from error
+            except BaseException:
+                self.close()
+                raise
+        if not well:
+            raise _ERRORS[answer["error"]](answer["told"])
+        return answer, found
+
+    async def _reached(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self._streams is None:
+            ours, theirs = socket.socketpair()
+            with theirs:
+                environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+                command = [sys.executable, "-m", self._module, str(theirs.fileno())]
+                self._process = await asyncio.to_thread(
+                    subprocess.Popen, command, env=environment, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL
+                )
+            self._streams = await asyncio.open_connection(sock=ours, limit=1024 * 1024)
+        return self._streams
+
+    def close(self) -> None:
+        """End the process."""
+        if self._streams is not None:
+            self._streams[1].close()
+            self._streams = None
+        if self._process is not None:
+            self._process.kill()
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(1.0)
+            self._process = None
+
+
+def packed(told: Told, body: bytes, *, well: bool = True) -> bytes:
+    """Return a message as it is sent."""
+    text = json.dumps(told).encode()
+    return FRAME.pack(well, len(text), len(body)) + text + body
+
+
+def run(work: Callable[[Told, bytes], tuple[Told, bytes]]) -> None:
+    """Be that process: do a work for each message, one after the other, until the other side closes.
+
+    The last argument of the command line is the connection. What a work raises of the errors above is told.
+    """
+    os.nice(NICENESS)
+    try:
+        with socket.socket(fileno=int(sys.argv[1])) as connection, connection.makefile("rb") as come:
+            while head := come.read(FRAME.size):
+                _, text_bytes, body_bytes = FRAME.unpack(head)
+                told = json.loads(come.read(text_bytes))
+                connection.sendall(_answer(work, told, come.read(body_bytes)))
+    except OSError:  # who asked has ended
+        sys.exit(1)
+
+
+def _answer(work: Callable[[Told, bytes], tuple[Told, bytes]], told: Told, body: bytes) -> bytes:
+    try:
+        return packed(*work(told, body))
+    except tuple(_ERRORS.values()) as error:
+        known = next(each.__name__ for each in type(error).__mro__ if each.__name__ in _ERRORS)
+        return packed({"error": known, "told": str(error)}, b"", well=False)

@@ -1,0 +1,175 @@
+"""Records in, answers out: read in a process beside this one, and asked of the plane as any call is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from importlib.util import find_spec
+from typing import Final
+
+from google.protobuf.message import DecodeError
+from headrace.inference.v1.record_service_pb2 import PredictRecordsRequest
+from headrace_runtime.errors import (
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidInput,
+    NotSupported,
+    Overloaded,
+    Unavailable,
+)
+from headrace_runtime.priorities import LAST, NORMAL
+from headrace_runtime.rpc.admission import Admission, Capacity, Reason
+from headrace_runtime.schema_registry import RegistryAccess
+from headrace_runtime.telemetry import names
+from headrace_runtime.telemetry.traces import child_span
+
+from headrace_inference.core import metrics
+from headrace_inference.core.shelf import LoadedVersion, Shelf
+from headrace_inference.core.specs import Spec, Specs
+from headrace_inference.ports import CallContext
+from headrace_inference.transport import wire
+from headrace_inference.transport.other_process import OtherProcess, Told, Words
+from headrace_inference.transport.records.answers import write_answer
+from headrace_inference.transport.records.asked import AskedRecords, Form
+
+_CHILD: Final = "headrace_inference.transport.records.child"
+_WORDS: Final = Words(
+    "calls with records wait already to be read",
+    "the process that reads records ended, or took too long; send fewer records in a call",
+)
+_EXTRA: Final = ("headrace_data", "duckdb")
+"""Packages that stand for those of the extra."""
+MOST_WAITING: Final = 256
+"""Calls whose records may wait to be read; others are Overloaded."""
+BEGIN_S: Final = 0.001
+BYTE_S: Final = 1e-7
+"""What reading a call is taken to last, and each byte of it, until it is learnt."""
+MOST_WRITTEN_HERE: Final = 64
+"""Answers to so many records are written in this process, within a few milliseconds."""
+MOST_BESIDE: Final = 2.0
+"""So many times what reading may take is waited for, before its process is ended: it stops by itself."""
+
+Infer = Callable[[bytes, CallContext], Awaitable[bytes]]
+
+
+class RecordDesk:
+    """Answers calls about records. Used in one event loop."""
+
+    def __init__(
+        self, shelf: Shelf, specs: Specs, infer: Infer, access: RegistryAccess, capacity: Capacity, limit_s: float
+    ) -> None:
+        """`infer` answers ModelInfer; reading the records of one call may take `limit_s` seconds."""
+        self._shelf = shelf
+        self._specs = specs
+        self._infer = infer
+        self._limit_s = limit_s
+        self._told: Told = {"registry_hosts": sorted(access.hosts), "registry_keys": str(access.keys_dir or "")}
+        self._process = OtherProcess(_CHILD, _WORDS)
+        self._admission = Admission(capacity)
+
+    def close(self) -> None:
+        """End the process that reads."""
+        self._process.close()
+
+    async def predict(self, request: bytes, context: CallContext) -> bytes:
+        """Answer a serialised PredictRecordsRequest. Raises errors of headrace_runtime.errors."""
+        head = _parsed(wire.head_of(request, PredictRecordsRequest.RECORDS_FIELD_NUMBER))
+        named = head if head.model else _parsed(request)
+        asked = AskedRecords(Form.MESSAGE, request, named.model, named.version, named.priority)
+        return await self.answer(asked, context)
+
+    async def answer(self, asked: AskedRecords, context: CallContext) -> bytes:
+        """Answer each record of a call: with a PredictRecordsResponse where a message asks, else in JSON.
+
+        Raises errors of headrace_runtime.errors.
+        """
+        if not 0 <= asked.priority <= LAST:
+            raise InvalidInput(f"priority: expected 1 (first) to {LAST} (last), or 0, got {asked.priority}")
+        if not asked.body:
+            raise InvalidInput("records: expected at least one, got none")
+        version = self._shelf.resolve(asked.model, asked.version)
+        spec = self._spec(version)
+        with child_span(names.SPAN_READ):
+            read, call = await self._read(asked, version, spec, context)
+        release = version.release
+        for *_, rule, _, _ in read["rejected"]:
+            metrics.RECORDS.labels(release.model, rule).inc()
+        metrics.RECORDS.labels(release.model, "").inc(len(read["rows"]))
+        sent = await self._infer(call, context) if call else b""
+        asked_of = {"version": str(release.ordinal), "version_id": release.version_id, "variant": release.variant}
+        asked_of |= {"model": release.model, "spec_digest": spec.digest}
+        told = {"work": "write", "json": asked.form is not Form.MESSAGE, "asked": asked_of, **read}
+        if len(read["rows"]) + len(read["rejected"]) <= MOST_WRITTEN_HERE:
+            return write_answer(told, sent)
+        return (await self._ask(told, sent))[1]
+
+    def _spec(self, version: LoadedVersion) -> Spec:
+        """Return the spec by which a version's records are read."""
+        release = version.release
+        if version.language is not None:
+            raise NotSupported(f"model {release.model!r}: a model of language is asked with texts, not with records")
+        if missing := [each for each in _EXTRA if find_spec(each) is None]:
+            told = f"needs {', '.join(missing)}: install the extra headrace-inference[records]"
+            raise NotSupported(f"reading records {told}")
+        if (spec := self._specs.of(release.pipeline)) is not None:
+            return spec
+        if not self._specs.complete:
+            raise Unavailable("the specs of pipelines are still being read")
+        raise FailedPrecondition(f"model {release.model!r}: its pipeline {release.pipeline!r} is not applied any more")
+
+    async def _read(
+        self, asked: AskedRecords, version: LoadedVersion, spec: Spec, context: CallContext
+    ) -> tuple[Told, bytes]:
+        """Return what became of the records, and the call with those that are rows."""
+        size, priority = len(asked.body), asked.priority or NORMAL
+        work_s, now_s, left_s = BEGIN_S + size * BYTE_S, time.monotonic(), context.time_remaining()
+        self._admit(work_s, size, left_s, now_s, priority)
+        told = self._told_of(asked, version, spec, self._limit_s if left_s is None else min(left_s, self._limit_s))
+        self._admission.begin(work_s, size, now_s, priority)
+        try:
+            found, call = await self._ask(told, asked.body)
+            if "unknown" in found:
+                found, call = await self._ask({**told, "spec": spec.json.decode()}, asked.body)
+            else:
+                self._admission.learn(work_s, found["took_s"])
+        finally:
+            self._admission.end(work_s, size, priority)
+        return found, call
+
+    def _admit(self, work_s: float, size: int, left_s: float | None, now_s: float, priority: int) -> None:
+        reason = self._admission.refusal(work_s, size, left_s, now_s, priority)
+        if reason is Reason.LATE:
+            raise DeadlineExceeded("the deadline passed before the records were read")
+        if reason is not None:
+            wait_s = self._admission.wait_of(priority)
+            raise Overloaded(f"{self._admission.calls} {_WORDS.full}, one more would for {wait_s:.2f} s", wait_s)
+
+    def _told_of(self, asked: AskedRecords, version: LoadedVersion, spec: Spec, limit_s: float) -> Told:
+        signature = version.model.signature
+        batched = signature.batched
+        return {
+            **self._told,
+            "work": "read",
+            "form": asked.form.value,
+            "model": asked.model,
+            "version": asked.version,
+            "priority": asked.priority,
+            "records": version.release.records,
+            "digest": spec.digest,
+            "limit_s": limit_s,
+            "most": signature.max_rows if batched else 1,
+            "inputs": [
+                [each.name, each.datatype.name, list(each.sizes[1:] if batched else each.sizes), each.optional]
+                for each in signature.inputs
+            ],
+        }
+
+    async def _ask(self, told: Told, body: bytes) -> tuple[Told, bytes]:
+        return await self._process.ask(told, body, MOST_WAITING, MOST_BESIDE * self._limit_s)
+
+
+def _parsed(request: bytes) -> PredictRecordsRequest:
+    try:
+        return PredictRecordsRequest.FromString(request)
+    except DecodeError as error:
+        raise InvalidInput(f"expected a headrace.inference.v1.PredictRecordsRequest: {error}") from error

@@ -1,0 +1,139 @@
+"""What the process that reads records makes of them: a call that fits the version, or why there is none."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from headrace import open_inference as oip
+from headrace.inference.v1.record_service_pb2 import PredictRecordsRequest
+from headrace_data.spec import load_pipeline
+from headrace_inference.transport import wire
+from headrace_inference.transport.records.child import Reading
+from headrace_runtime.errors import DeadlineExceeded, FailedPrecondition, TooLarge
+
+FIELDS = [
+    {"name": "id", "type": "string", "role": "id"},
+    {"name": "width", "type": "float32", "role": "feature"},
+    {"name": "count", "type": "int32", "role": "feature", "nullable": True},
+    {"name": "city", "type": "string", "role": "feature", "nullable": True},
+    {"name": "kind", "type": "int32", "role": "label"},
+]
+INPUTS = [["width", "FP32", [], False], ["count", "FP64", [], True], ["city", "BYTES", [], True]]
+
+
+def asked(select: str | None = None, **told: Any) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "apiVersion": "headrace/v1",
+        "kind": "Pipeline",
+        "metadata": {"name": "scans"},
+        "stream": {"topic": "scans", "schema": FIELDS},
+        "prepare": {"transform": {"city": {"encode": "onehot", "impute": "mostFrequent"}, "count": {"impute": "mean"}}},
+        "train": {"network": {"kind": "mlp", "hidden": [8]}, "epochs": 1},
+    }
+    if select is not None:
+        document["stream"]["select"] = select
+    pipeline = load_pipeline(json.dumps(document))
+    return {
+        "work": "read",
+        "form": "json",
+        "model": "sizes",
+        "version": "",
+        "priority": 0,
+        "records": False,
+        "registry_hosts": [],
+        "registry_keys": "",
+        "limit_s": 5.0,
+        "most": 8,
+        "inputs": INPUTS,
+        "digest": pipeline.digest,
+        "spec": pipeline.canonical_json().decode(),
+        **told,
+    }
+
+
+def body(*records: dict[str, Any]) -> bytes:
+    return json.dumps(records).encode()
+
+
+ROWS = body({"width": 1, "count": 3, "city": "Ulm"}, {"width": 2})
+
+
+def test_a_call_has_what_the_version_reads_in_its_types() -> None:
+    told, request = Reading().work(asked(), ROWS)
+    assert (told["rows"], told["rejected"]) == ([[0, 0], [1, 0]], [])
+    call = oip.ModelInferRequest.FromString(request)
+    assert [(each.name, each.datatype, list(each.shape)) for each in call.inputs] == [
+        ("width", "FP32", [2]),
+        ("count", "FP64", [2]),
+        ("city", "BYTES", [2]),
+    ]
+    width, count, city = call.raw_input_contents
+    assert np.frombuffer(width, "<f4").tolist() == [1, 2]
+    assert np.array_equal(np.frombuffer(count, "<f8"), [3, np.nan], equal_nan=True)
+    assert city == b"\3\0\0\0Ulm\0\0\0\0"
+
+
+def test_a_spec_is_told_once() -> None:
+    reading, told = Reading(), asked()
+    without = {name: value for name, value in told.items() if name != "spec"}
+    assert reading.work(without, ROWS) == ({"unknown": True}, b"")
+    assert reading.work(told, ROWS)[1] == reading.work(without, ROWS)[1] != b""
+
+
+def test_a_record_without_what_the_version_needs_is_rejected_alone() -> None:
+    needs = [["width", "FP32", [], False], ["count", "INT32", [], False], ["city", "BYTES", [], False]]
+    whole = {"width": 1, "count": 3, "city": "Ulm"}
+    records = body({**whole, "city": " "}, {**whole, "count": None}, whole)
+    told, request = Reading().work(asked(inputs=needs), records)
+    assert told["rows"] == [[2, 0]]
+    assert [(record, rule, field) for record, _, rule, field, _ in told["rejected"]] == [
+        (0, "missing", "city"),
+        (1, "missing", "count"),
+    ]
+    assert list(oip.ModelInferRequest.FromString(request).inputs[0].shape) == [1]
+
+
+@pytest.mark.parametrize(
+    ("given", "got"),
+    [
+        (["height", "FP32", [], False], "none of that name"),
+        (["width", "FP32", [2], False], "float32 []"),
+        (["width", "BYTES", [], False], "float32 []"),
+        (["city", "FP32", [], False], "string []"),
+        (["count", "INT16", [], False], "int32 []"),
+        (["count", "FP32", [], True], "int32 []"),
+    ],
+)
+def test_a_version_that_learned_from_another_schema_is_told(given: list[Any], got: str) -> None:
+    with pytest.raises(FailedPrecondition, match=rf"'{given[0]}' for {given[1]} .* as it is now, got {got[:4]}"):
+        Reading().work(asked(inputs=[given]), ROWS)
+
+
+def test_a_spec_that_needs_what_is_not_there_is_told() -> None:
+    told = asked()
+    spec = json.loads(told["spec"])
+    registry = {"url": "http://schemas:8081"}
+    spec["stream"]["format"] = {"kind": "avro", "registry": registry}
+    with pytest.raises(FailedPrecondition, match="HEADRACE_SCHEMA_REGISTRY_HOSTS"):
+        Reading().work({**told, "spec": json.dumps(spec)}, ROWS)
+
+
+def test_too_many_and_too_slow_end_the_call() -> None:
+    with pytest.raises(TooLarge, match="at most 1 in a call, got 2"):
+        Reading().work(asked(most=1), ROWS)
+    with pytest.raises(DeadlineExceeded):
+        Reading().work(asked("CAST(width AS DOUBLE) + 1 AS width, count, city, kind, id", limit_s=0.0), ROWS)
+
+
+def test_the_names_of_a_request_are_read_before_its_records() -> None:
+    request = PredictRecordsRequest(model="m" * 200, version="2", priority=5)
+    head = request.SerializeToString()
+    request.records.add(value=b"x" * 300)
+    whole = request.SerializeToString()
+    assert wire.head_of(whole, PredictRecordsRequest.RECORDS_FIELD_NUMBER) == head
+    for end in range(len(head)):
+        assert head.startswith(wire.head_of(whole[:end], 4))
+    assert wire.head_of(b"\x08\xff\xff", 4) == wire.head_of(b"\x0d", 4) == wire.head_of(b"", 4) == b""

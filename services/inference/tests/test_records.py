@@ -1,0 +1,224 @@
+"""Records as producers send them, at each door: answers of a call with the fields, and rejections as ingestion's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import grpc
+import jsonschema  # type: ignore[import-untyped]
+import numpy as np
+import pytest
+from headrace import open_inference as oip
+from headrace.inference.v1.record_service_pb2 import (
+    PredictRecordsRequest,
+    PredictRecordsResponse,
+    RecordHeader,
+    SentRecord,
+)
+from headrace_client import InferenceClient, Prediction, RecordRejected, predict_records
+from headrace_client.cli.app import app
+from headrace_client.errors import RowProblem, RowsInvalid
+from headrace_client.selecting import selected_rows
+from headrace_data.records import RecordChecker
+from headrace_data.spec import Pipeline, load_pipeline
+from headrace_inference.core.specs import Spec
+from headrace_inference.transport.records import desk
+from headrace_inference.transport.rest import openapi
+from typer.testing import CliRunner
+
+PIXELS = np.linspace(0, 16, 64, dtype=np.float32)
+DOCUMENT: dict[str, Any] = {
+    "apiVersion": "headrace/v1",
+    "kind": "Pipeline",
+    "metadata": {"name": "scans"},
+    "stream": {
+        "topic": "scans",
+        "select": "_id AS id, payload.scan AS pixels, kind AS kind",
+        "schema": [
+            {"name": "id", "type": "string", "role": "id"},
+            {"name": "pixels", "type": "float32", "shape": [8, 8], "role": "feature"},
+            {"name": "kind", "type": "int32", "role": "label"},
+        ],
+    },
+    "train": {"model": "digits", "network": {"kind": "mlp", "hidden": [8]}, "epochs": 1},
+}
+HOSTILE = [
+    b"",
+    b"not JSON",
+    b'{"_id": "a", "_id": "b"}',
+    b'{"_id": 7, "payload": {"scan": []}}',
+    b'{"_id": "a", "payload": {"scan": [1, 2]}}',
+    b'{"_id": "a", "payload": {"scan": NaN}}',
+    json.dumps({"_id": "a", "kind": "x", "payload": {"scan": PIXELS.tolist()}}).encode(),
+    json.dumps({"_id": "a", "kind": 1, "payload": {"scan": [1e39] * 64}}).encode(),
+    b"[" * 5_000,
+]
+
+
+def record(factor: float = 1.0, **more: Any) -> bytes:
+    return json.dumps({"_id": "a", "payload": {"scan": (PIXELS * factor).tolist()}, **more}).encode()
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> Pipeline:
+    return load_pipeline(json.dumps(DOCUMENT))
+
+
+@pytest.fixture(scope="module")
+def server(
+    tmp_path_factory: pytest.TempPathFactory, rest_server: Callable[..., Any], pipeline: Pipeline
+) -> Iterator[Any]:
+    server = rest_server(tmp_path_factory.mktemp("records"))
+    server.specs.put("scans", Spec(pipeline.digest, pipeline.canonical_json()))
+    server.release(pipeline="scans")
+    yield server
+    server.host.stop()
+
+
+def over_grpc(server: Any, *records: bytes | SentRecord, **asked: Any) -> PredictRecordsResponse:
+    sent = [each if isinstance(each, SentRecord) else SentRecord(value=each) for each in records]
+    request = PredictRecordsRequest(model="digits", records=sent, **asked)
+    with grpc.insecure_channel(f"127.0.0.1:{server.host.port}") as channel:
+        call: Any = channel.unary_unary(
+            "/headrace.inference.v1.RecordService/PredictRecords",
+            response_deserializer=PredictRecordsResponse.FromString,
+        )
+        answer: PredictRecordsResponse = call(request.SerializeToString(), timeout=60)
+        return answer
+
+
+def over_rest(server: Any, body: bytes, kind: str = "application/json", **headers: str) -> Any:
+    return server.ask("POST", "/v2/models/digits/records", body, {"content-type": kind, **headers})
+
+
+def test_records_are_answered_as_a_call_with_their_fields(server: Any, pipeline: Pipeline) -> None:
+    call = oip.ModelInferRequest(model_name="digits")
+    call.inputs.add(name="pixels", datatype="FP32", shape=[2, 8, 8])
+    call.raw_input_contents.append(np.stack([PIXELS, PIXELS * 0.5]).astype("<f4").tobytes())
+    expected = server.over_grpc(call)
+    server.log.seen.clear()
+    answer = over_grpc(server, record(), b"broken", record(0.5, kind=3))
+    assert [each.WhichOneof("outcome") for each in answer.answers] == ["prediction", "rejection", "prediction"]
+    assert server.log.seen[0].request == call.SerializeToString(), "one call of the two rows"
+    assert (answer.prediction_id, answer.version) == (server.log.seen[0].prediction_id, "1")
+    assert answer.spec_digest == pipeline.digest
+    probabilities, labels = (
+        np.frombuffer(raw, dtype) for raw, dtype in zip(expected.raw_output_contents, ("<f4", "<i8"), strict=True)
+    )
+    rows = [each.prediction for each in answer.answers if each.HasField("prediction")]
+    assert [row.row for row in rows] == [0, 1]
+    assert [list(row.outputs[0].numbers) for row in rows] == probabilities.reshape(2, 10).tolist()
+    assert [row.outputs[1].whole_numbers[0] for row in rows] == labels.tolist()
+    status, headers, told = over_rest(
+        server, b"\n".join([record(), b"broken", record(0.5, kind=3)]), "application/jsonl"
+    )
+    assert (status, headers["headrace-prediction-id"]) == (200, told["parameters"]["prediction_id"])
+    assert [each.get("outputs", {}).get("label") for each in told["answers"]] == [labels[0], None, labels[1]]
+    document = json.loads(openapi.document())
+    schema = {"$ref": "#/components/schemas/RecordAnswers", "components": document["components"]}
+    jsonschema.validate(told, schema)
+    assert told["answers"][2]["outputs"]["probabilities"] == probabilities.reshape(2, 10)[1].tolist()
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_a_record_is_rejected_as_in_ingestion(server: Any, pipeline: Pipeline, hostile: bytes) -> None:
+    (fault,) = RecordChecker(pipeline.stream).check([hostile], [0], [0]).rejected
+    expected = {"rule": fault.rule, "field": fault.field, "reason": fault.reason}
+    with pytest.raises(RowsInvalid) as refused:  # which is what `headrace predict FILE` reads with
+        selected_rows(pipeline.stream, [record(), hostile])
+    assert refused.value.problems == (RowProblem(2, fault.field, fault.reason.removeprefix(f"{fault.field}: ")),)
+    good, bad = over_grpc(server, record(), hostile).answers
+    assert good.HasField("prediction")
+    assert {name: getattr(bad.rejection, name) for name in expected} == expected
+    status, _, told = over_rest(server, hostile, "application/octet-stream")
+    assert (status, told.get("answers")) == (
+        (200, [{"record": 0, "line": 0, "rejection": expected}]) if hostile else (400, None)
+    )
+
+
+def test_what_a_record_came_in_and_who_asks_go_along(server: Any, pipeline: Pipeline) -> None:
+    told = json.dumps(DOCUMENT).replace("_id AS id", "$headers['id'] AS id")
+    other = load_pipeline(told)
+    server.specs.put("scans", Spec(other.digest, other.canonical_json()))
+    server.release(pipeline="scans", records=True)
+    server.log.seen.clear()
+    headers = [[RecordHeader(name="id", value=name.encode())] for name in ("a", "ü")]
+    try:
+        asked = [SentRecord(value=record(), headers=each) for each in headers]
+        assert len(over_grpc(server, *asked, priority=2).answers) == 2
+    finally:
+        server.release(pipeline="scans")
+        server.specs.put("scans", Spec(pipeline.digest, pipeline.canonical_json()))
+    (seen,) = server.log.seen
+    assert seen.keys == ("a", "ü"), "by which labels find the answers"
+    assert oip.ModelInferRequest.FromString(seen.request).parameters["priority"].int64_param == 2
+
+
+def test_many_answers_are_written_in_the_other_process(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = over_rest(server, b"[" + record() + b", 7]")[2]
+    monkeypatch.setattr(desk, "MOST_WRITTEN_HERE", 0)
+    there = over_rest(server, b"[" + record() + b", 7]")[2]
+    assert there["answers"] == here["answers"]
+    assert over_grpc(server, record()).answers[0].prediction.outputs
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "expected"),
+    [
+        (b"[{} {}]", {}, (400, "expected a JSON array of records")),
+        (b" ", {}, (400, "records: expected at least one, got none")),
+        (b"{}\n" * 65, {}, (413, "records: expected at most 64 in a call, got 65")),
+        (b"{}", {"headrace-priority": "6"}, (400, "header headrace-priority: expected 1 (first) to 5 (last)")),
+        (b"x" * 100_001, {}, (413, "expected a body of at most 100000 bytes")),
+    ],
+)
+def test_a_body_that_is_none_is_refused(
+    server: Any, body: bytes, headers: dict[str, str], expected: tuple[int, str]
+) -> None:
+    status, _, told = over_rest(server, body, **headers)
+    assert (status, told["detail"][: len(expected[1])]) == expected
+
+
+def test_where_nothing_is_a_row_there_is_no_prediction(server: Any) -> None:
+    status, headers, told = over_rest(server, b'[{}, {"_id": 1, "_id": 2}]', **{"headrace-timeout-ms": "60000"})
+    assert [each["rejection"]["rule"] for each in told["answers"]] == ["missing", "json"]
+    assert (status, told["model_version"], told["parameters"]["prediction_id"]) == (200, "1", "")
+    assert "headrace-prediction-id" not in headers
+
+
+def test_pipelines_and_models_that_cannot_be_asked(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(model: str = "digits") -> tuple[int, str]:
+        status, _, told = server.ask("POST", f"/v2/models/{model}/records", record())
+        return status, told["detail"]
+
+    assert refused("none")[0] == 404
+    server.release(pipeline="gone")
+    try:
+        assert refused() == (503, "the specs of pipelines are still being read")
+        server.specs.all_seen()
+        assert refused() == (409, "model 'digits': its pipeline 'gone' is not applied any more")
+        monkeypatch.setattr(desk, "_EXTRA", ("headrace_data", "no_such_package"))
+        status, told = refused()
+        assert (status, "install the extra headrace-inference[records]" in told) == (501, True)
+    finally:
+        server.release(pipeline="scans")
+
+
+def test_the_client_and_its_command_ask_so(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = f"127.0.0.1:{server.host.port}"
+    with InferenceClient(address) as client:
+        first, second, third = predict_records(client, "digits", [record(), b"no", record(0.5)], batch=2)
+    assert isinstance(first, Prediction)
+    assert isinstance(third, Prediction)
+    assert isinstance(second, RecordRejected)
+    assert [(each.row, each.version) for each in (first, third)] == [(1, "1"), (3, "1")]
+    assert first.probabilities is not None
+    assert first.probability == max(first.probabilities)
+    assert (second.row, second.rule) == (2, "json")
+    monkeypatch.setenv("HEADRACE_INFERENCE_ADDRESS", address)
+    lines = b"\n".join([record(), b"no"]).decode()
+    said = CliRunner().invoke(app, ["predict", "digits", "--on-server", "--json"], input=lines)
+    assert (said.exit_code, json.loads(said.stdout)[0]["label"]) == (1, first.label)
+    assert "row 2" in said.stderr
