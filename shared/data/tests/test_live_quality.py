@@ -106,3 +106,32 @@ def test_quality_needs_labels_that_come_later_and_answers_row_by_row() -> None:
     document = DOCUMENT.format(type="int64").replace("  labels: {topic: outcomes, within: 100s}\n", "")
     with pytest.raises(SpecInvalid, match=r"serve.quality: expected stream.labels beside it"):
         load_pipeline(document)
+
+
+def test_answers_to_the_calls_of_a_canary_are_measured_by_themselves() -> None:
+    """A candidate and the champion, and what each answered at other times: told apart, and the same rows in both."""
+    of = pipeline("int64")
+    live = LiveQuality(of)
+
+    def answer(version: str, keys: list[int], told: int, tried: str = "") -> None:
+        probabilities = np.tile(np.eye(2, dtype=np.float32)[told], (len(keys), 1))
+        answers = {"probabilities": probabilities, "label": np.full(len(keys), told)}
+        live.answered(version, ["0", "1"], 1_000 * S, [str(key) for key in keys], answers, len(keys), tried)
+
+    answer("champion", [*range(10)], 0)
+    answer("champion", [*range(10, 40)], 1, tried="candidate")
+    answer("candidate", [*range(40, 50)], 0, tried="candidate")
+    answer("candidate", [50, 51], 1)
+    live.labelled(labels_of(of, [*range(60)], [1] * 60, 1_001.0), 0)
+    whole = live.measured()
+    assert [(version, each.rows, each.bounded) for version, each in whole.items()] == [
+        ("champion", 40, None),
+        ("candidate", 12, None),
+    ]
+    assert whole["champion"].metrics["accuracy"] == 0.75
+    own, other = (live.canaries[version, "candidate"] for version in ("candidate", "champion"))
+    assert (own.rows, other.rows) == (10, 30)
+    assert own.bounded is not None
+    assert other.bounded is not None
+    assert (own.bounded.name, own.bounded.value, other.bounded.value) == ("accuracy", 0.0, 1.0)
+    assert own.bounded.high < other.bounded.low

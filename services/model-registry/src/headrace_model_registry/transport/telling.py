@@ -6,7 +6,14 @@ from headrace_runtime.telemetry import names
 from headrace_runtime.telemetry.traces import tracer
 from prometheus_client import Counter, Gauge
 
-from headrace_model_registry.core.facts import Drift, LogEntry, ModelEvaluated, TrainingDecided
+from headrace_model_registry.core.facts import (
+    Drift,
+    LogEntry,
+    ModelEvaluated,
+    RolloutAdvanced,
+    RolloutEnded,
+    TrainingDecided,
+)
 
 DECISIONS = Counter("headrace_training_decisions", "Decisions whether to train.", ["pipeline", "cause", "trained"])
 QUALITY = Gauge(
@@ -44,8 +51,17 @@ def note(entries: Iterable[LogEntry]) -> None:
                 names.DATASET_ID: event.dataset_id,
                 names.DECISION: event.reason,
             } | ({names.RUN_ID: event.run_id} if event.run_id else {})
-            with tracer.start_as_current_span(names.SPAN_DECIDE, attributes=attributes):
-                pass
+        elif isinstance(event, RolloutAdvanced | RolloutEnded):
+            attributes = {
+                names.PIPELINE: event.pipeline,
+                names.MODEL: event.model,
+                names.VERSION_ID: event.version_id,
+                names.DECISION: event.reason,
+            }
+        else:
+            continue
+        with tracer.start_as_current_span(names.SPAN_DECIDE, attributes=attributes):
+            pass
 
 
 def _tell_evaluation(event: ModelEvaluated) -> None:
