@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 from headrace_data.batches import LINEAGE, TIME, TIME_TYPE, arrow_schema
 from headrace_data.errors import SpecInvalid
-from headrace_data.live_quality import LiveQuality
+from headrace_data.live_quality import MOST_CANARIES, LiveQuality
 from headrace_data.spec import Pipeline, load_pipeline
 from headrace_data.tasks import TASKS
 
@@ -135,3 +135,13 @@ def test_answers_to_the_calls_of_a_canary_are_measured_by_themselves() -> None:
     assert other.bounded is not None
     assert (own.bounded.name, own.bounded.value, other.bounded.value) == ("accuracy", 0.0, 1.0)
     assert own.bounded.high < other.bounded.low
+
+
+def test_the_canaries_of_long_ago_are_measured_no_more() -> None:
+    live = LiveQuality(pipeline("int64"))
+    one = {"probabilities": np.eye(2, dtype=np.float32)[:1], "label": np.zeros(1, np.int64)}
+    order = [*range(10, 10 + MOST_CANARIES), 3]  # the topic's partitions are read in any order
+    for number in order:
+        live.answered("champion", ["0", "1"], number * S, [str(number)], one, 1, tried=f"v{number}")
+    assert [tried for _, tried in live.canaries] == [f"v{number}" for number in order[:-1]]
+    assert live.versions["champion"].awaiting == len(order)

@@ -98,6 +98,8 @@ class BoundedScores:
         counted = measure.adds_up is COUNTED
         self._replicates: list[Scores | None] = [] if counted else [None] * REPLICATES
         self._make, self._random = scores, np.random.default_rng(0)
+        self._told: tuple[int, Bounded | None] = (0, None)
+        """How many rows were measured last, and what that gave."""
 
     def add(self, answers: Answers, truth: Array) -> None:
         """Add rows; at least one."""
@@ -114,8 +116,13 @@ class BoundedScores:
 
     def bounded(self) -> Bounded | None:
         """Return the measurement; None while rows say nothing of it."""
+        if self._told[0] != self._rows:
+            self._told = (self._rows, self._measured())
+        return self._told[1]
+
+    def _measured(self) -> Bounded | None:
         name, rows = self._measure.name, self._rows
-        value = self._scores.quality().get(name, math.nan) if rows else math.nan
+        value = self._scores.quality().get(name, math.nan)
         if not math.isfinite(value):
             return None
         if not self._replicates:

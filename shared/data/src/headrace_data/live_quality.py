@@ -21,6 +21,8 @@ from headrace_data.tasks import TASKS
 from headrace_data.tasks.measure import Array
 from headrace_data.tasks.task import Classes, Scores, Task
 
+MOST_CANARIES: Final = 8
+"""Versions in canaries, two in each, whose answers are measured by themselves: those of the latest."""
 Key = int | str
 _WORDS: Final = {"false": "0", "true": "1"}
 
@@ -207,7 +209,10 @@ class LiveQuality:
                 measure = self._task.measure(self._pipeline.compress.gates.measure)
                 compared = BoundedScores(measure, lambda: self._scores(places))
                 self.canaries[version, tried] = Measured(self._scores(places), time_us, compared=compared)
-            own.append(self.canaries[version, tried])
+                if len(self.canaries) > MOST_CANARIES:
+                    del self.canaries[min(self.canaries, key=lambda each: self.canaries[each].since_us)]
+            if (version, tried) in self.canaries:
+                own.append(self.canaries[version, tried])
         for each in own:
             each.since_us = min(each.since_us, time_us)
         return own

@@ -175,6 +175,16 @@ def _print(found: Status) -> None:
         for row in found.services.values()
     ]
     parts: list[RenderableType] = [table(["=service", "=state", "address", ">up for", ">memory"], rows)]
+    parts += [*_lag_parts(found), *_pipeline_parts(found)]
+    print_parts([*parts, f"lane: {LANE}"])
+    for model in found.models:
+        versions = ", ".join(model["versions"])
+        kept = {True: ", hot predictions kept", False: ", hot predictions not kept"}.get(model["keeps_answers"], "")
+        say(f"model {model['model']}: {f'version {versions} served{kept}' if versions else 'released, not served yet'}")
+
+
+def _lag_parts(found: Status) -> list[RenderableType]:
+    parts: list[RenderableType] = []
     behind = [lag for lag in found.lags if lag["messages"]]
     if behind:
         lag_rows = [[plain(lag["group"]), plain(lag["topic"]), str(lag["messages"])] for lag in behind]
@@ -190,7 +200,12 @@ def _print(found: Status) -> None:
                 f"[yellow]{plain(lag['group'])}: processes died in {lag['suspected']} partitions of "
                 f"{plain(lag['topic'])}, whose messages are tried one by one[/]"
             )
-    parts += [f"[yellow]{plain(trouble_text(trouble))}[/]" for trouble in found.troubles]
+    return parts
+
+
+def _pipeline_parts(found: Status) -> list[RenderableType]:
+    """Return what is wrong with pipelines, how their candidates and answers do, and what was decided."""
+    parts: list[RenderableType] = [f"[yellow]{plain(trouble_text(trouble))}[/]" for trouble in found.troubles]
     if found.in_trouble:
         parts.append(f"[yellow]pipelines that need a hand: {plain(', '.join(found.in_trouble))}[/]")
     parts += [plain(f"{each['model']}: {each['text']}") for each in found.rollouts]
@@ -199,12 +214,7 @@ def _print(found: Status) -> None:
         for pipeline, measured in found.qualities.items()
         for line in quality_lines(measured)
     ]
-    parts += [
+    return parts + [
         f"pipeline {plain(pipeline)}: the newest dataset is {plain(decision['reason'])}"
         for pipeline, decision in found.decisions.items()
     ]
-    print_parts([*parts, f"lane: {LANE}"])
-    for model in found.models:
-        versions = ", ".join(model["versions"])
-        kept = {True: ", hot predictions kept", False: ", hot predictions not kept"}.get(model["keeps_answers"], "")
-        say(f"model {model['model']}: {f'version {versions} served{kept}' if versions else 'released, not served yet'}")
