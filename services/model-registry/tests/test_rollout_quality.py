@@ -14,8 +14,10 @@ from headrace_model_registry.core.queries import ProgressBoard
 from headrace_model_registry.core.wishes import RolloutLook
 from headrace_model_registry.transport.consumer import to_progress
 from headrace_model_registry.transport.converters import from_log_entry, to_log_entry
+from headrace_model_registry.transport.telling import tell
 from headrace_runtime.kafka.envelopes import encode
 from headrace_runtime.records import Record
+from prometheus_client import REGISTRY
 
 COUNTS = RolloutCounts(champion_calls=150, candidate_calls=120)
 
@@ -79,6 +81,9 @@ def test_a_worse_candidate_goes_back_at_once_with_the_figures_in_the_record(roll
     assert ended.quality.candidate == Bounded("accuracy", 0.7, *wilson(0.7, 300))
     assert (ended.quality.candidate_rows, ended.quality.champion_rows) == (300, 400)
     assert from_log_entry(to_log_entry(rolling.log[-3])).event == ended
+    tell(rolling.log[-3:])
+    ends = {"pipeline": "digits", "outcome": "rolled_back"}
+    assert REGISTRY.get_sample_value("headrace_rollouts_ended_total", ends) == 1
     (over,) = candidates.listed(rolling.catalogue, board, rolling.log[-1].occur_time)
     assert over.quality == ended.quality
 

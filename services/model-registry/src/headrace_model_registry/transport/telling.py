@@ -1,4 +1,4 @@
-"""What is told of evaluations and decisions beside the log: metrics to alert on, and spans for the story."""
+"""What is told of evaluations, decisions and rollouts beside the log: metrics to alert on, and spans for the story."""
 
 from collections.abc import Iterable
 
@@ -16,6 +16,7 @@ from headrace_model_registry.core.facts import (
 )
 
 DECISIONS = Counter("headrace_training_decisions", "Decisions whether to train.", ["pipeline", "cause", "trained"])
+ROLLOUTS = Counter("headrace_rollouts_ended", "Rollouts by how they ended.", ["pipeline", "outcome"])
 QUALITY = Gauge(
     "headrace_live_quality", "What is served scores on the newest rows, by measure.", ["pipeline", "measure"]
 )
@@ -37,6 +38,8 @@ def tell(entries: Iterable[LogEntry]) -> None:
         event = entry.event
         if isinstance(event, TrainingDecided):
             DECISIONS.labels(event.pipeline, event.cause, str(event.trained).lower()).inc()
+        if isinstance(event, RolloutEnded):
+            ROLLOUTS.labels(event.pipeline, event.outcome.name.lower()).inc()
         if isinstance(event, ModelEvaluated):
             _tell_evaluation(event)
 
