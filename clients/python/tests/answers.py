@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 from headrace import open_inference
 from headrace.events.v1.canary_pb2 import CANARY_VERDICT_WORSE, CanaryFigure, CanaryJudged
-from headrace.events.v1.evaluation_pb2 import TrainingDecided
+from headrace.events.v1.evaluation_pb2 import Bounded, TrainingDecided
 from headrace.events.v1.rollout_pb2 import (
     ROLLOUT_OUTCOME_ROLLED_BACK,
     ROLLOUT_STAGE_CANARY,
@@ -89,6 +89,8 @@ class Answers(services.RegistryServiceServicer):
             counts=counts,
         )
         back.end_time.FromJsonString("2026-05-17T12:30:00Z")
+        back.quality.candidate_rows, back.quality.champion_rows = 40, 0
+        back.quality.candidate.CopyFrom(Bounded(name="accuracy", value=0.7, low=0.6, high=0.8))
         return self._seen(request, context, messages.ListRolloutsResponse(rollouts=[back, candidate()]))
 
     def TryCanary(self, request: Any, context: Any) -> messages.TryCanaryResponse:  # noqa: N802

@@ -7,6 +7,7 @@ import json
 import grpc
 import pytest
 from headrace.events.v1.pipeline_pb2 import PipelineTroubled
+from headrace.events.v1.quality_pb2 import QualityMeasured
 from headrace.registry.v1 import registry_service_pb2 as messages
 
 
@@ -53,6 +54,7 @@ def test_everything_is_well(headrace, registry, inference, canned):
         "troubles": [],
         "lane": "python",
         "models": [{"model": "digits", "versions": ["1", "2"], "platform": "onnxruntime", "keeps_answers": None}],
+        "qualities": {},
         "problems": [],
     }
     text = headrace("status").stdout
@@ -134,3 +136,19 @@ def test_a_registry_that_fails(headrace, registry, inference):
     answer = json.loads(result.stdout)
     assert answer["services"][0]["state"] == "failing"
     assert "internal error, trace 17" in answer["problems"][0]
+
+
+def test_live_quality_is_told_of_pipelines_that_have_it_measured(headrace, registry, inference, canned):
+    registry.pipelines = [canned.pipeline(), canned.pipeline("other")]
+    registry.pipelines[0].spec.json, registry.pipelines[1].spec.json = b'{"serve":{"quality":true}}', b'{"serve":{}}'
+    measured = QualityMeasured(version_id="sha256:" + "a" * 64, rows=80, awaiting_labels=3)
+    measured.metrics.update({"log_loss": 0.3, "accuracy": 0.925})
+    registry.states = {0: [canned.state(qualities=[measured])], 1: [canned.state()]}
+    told = json.loads(headrace("status", "--json").stdout)["qualities"]
+    assert [each["rows"] for each in told["digits"]] == [80]
+    text = " ".join(headrace("status").stdout.split())
+    assert "pipeline digits: live quality: no answer is measured yet" in text
+    assert "other" not in text
+    registry.states = {2: [canned.state(qualities=[measured])]}
+    text = " ".join(headrace("status").stdout.split())
+    assert "pipeline digits: version aaaaaaaaaaaa: live accuracy 0.9250, 80 answered rows with a label; 3 wait" in text

@@ -116,7 +116,8 @@ def test_rollouts_are_shown_with_why_they_ended_and_moved_by_hand(headrace, regi
     assert registry.requests[1] == messages.MoveRolloutRequest(model="digits", advance=True)
     assert (back["outcome"], back["share"], back["counts"]["failed"]) == ("rolled back", 10, 5)
     assert back["counts"]["candidate_median_s"] == pytest.approx(0.000349, rel=0.01)
-    assert (going["outcome"], going["stage"], going["counts"]) == (None, "shadow", None)
+    assert (going["outcome"], going["stage"], going["counts"], going["quality"]) == (None, "shadow", None, None)
+    assert (back["quality"]["candidate"]["value"], back["quality"]["champion"]) == (0.7, None)
 
 
 def test_a_canary_says_which_version_is_better_and_ends_with_it(headrace, registry):

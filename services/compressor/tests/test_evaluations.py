@@ -12,7 +12,6 @@ import pytest
 from headrace.events.v1 import evaluation_pb2, run_pb2, segment_pb2
 from headrace_compressor.core.compression import Version
 from headrace_compressor.core.sampled import MOST_ROWS, Sampled
-from headrace_compressor.core.scoring import wilson
 from headrace_compressor.transport.evaluation_converters import to_fact
 from headrace_compressor.transport.evaluations import evaluate
 from headrace_data.history import keep
@@ -162,11 +161,3 @@ def test_a_sample_is_of_all_rows_and_groups_stay_whole() -> None:
     _, answers, truth = groups.drawn(np.random.default_rng(0))
     assert set(np.unique(truth[:, 1], return_counts=True)[1] % 5) == {0}, "each group is drawn with all of its rows"
     assert (answers["answer"] == truth[:, 0]).all()
-
-
-def test_shares_of_few_rows_have_wide_intervals_that_stay_shares() -> None:
-    low, high = wilson(1.0, 20)
-    assert 0.6 < low < 0.8
-    assert high == 1.0
-    # Brown, Cai and DasGupta, "Interval Estimation for a Binomial Proportion", 2001: 0 of 10 at 95 %.
-    assert wilson(0.0, 10, 1.96)[1] == pytest.approx(0.2775, abs=1e-3)

@@ -21,7 +21,7 @@ from headrace_inference.core.shelf import LoadedVersion, Shelf, Speed
 from headrace_inference.transport import candidates
 from headrace_inference.transport.beside import Beside
 from headrace_inference.transport.compute import Compute
-from headrace_inference.transport.converters import answer_prefix, to_release
+from headrace_inference.transport.converters import answer_prefix, to_release, to_served
 from headrace_inference.transport.predictor import Predictor
 from headrace_inference.transport.rollout_messages import to_observed
 from headrace_runtime.errors import InvalidInput, Unavailable
@@ -77,9 +77,9 @@ class World:
         release = self._make_release(**fields)
         self.shelf.put(LoadedVersion(release, model, Speed(1e-4, 1e-5), answer_prefix(release)))
 
-    def candidate(self, share: int, model: Any = None, epoch: int = 1) -> None:
+    def candidate(self, share: int, model: Any = None, epoch: int = 1, records: bool = False) -> None:
         stage = Stage.CANARY if share else Stage.SHADOW
-        fields = {"stage": stage, "share": share, "epoch": epoch, "pipeline": "digits"}
+        fields = {"stage": stage, "share": share, "epoch": epoch, "pipeline": "digits", "records": records}
         self.put(model or self.models[1], alias=CANDIDATE, ordinal=2, version_id="sha256:" + "1" * 64, **fields)
 
     @property
@@ -336,3 +336,25 @@ def test_a_time_is_counted_at_its_place(make_release: MakeRelease) -> None:
         tally.champion_took(seconds)
     times = tally.counts().champion_times
     assert (times[0], times[4], times[-1], sum(times)) == (2, 1, 1, 4)
+
+
+def test_recorded_calls_of_a_canary_tell_whose_they_are_by_the_share_alone(world: World) -> None:
+    """Both are recorded; what was asked by name, or answered in the other's place, is no comparison."""
+    world.put(world.models[0], alias="champion", ordinal=1, version_id="sha256:" + "0" * 64, records=True)
+    world.ask(0)
+    world.candidate(share=0, records=True)
+    world.ask(0)
+    world.candidate(share=50, epoch=2, records=True)
+    for number in range(20):
+        world.ask(number)
+    world.ask(1, version="2")
+    world.ask(1, version="1")
+    told = [(each.release.alias, each.tried) for each in world.log]
+    assert told[:2] == [("champion", "")] * 2 == [told[-1], ("champion", "")]
+    assert told[-2] == (CANDIDATE, "")
+    assert {*told[2:-2]} == {("champion", "sha256:" + "1" * 64), (CANDIDATE, "sha256:" + "1" * 64)}
+    (event,) = to_served(world.log[2:3]).predictions
+    assert event.release.tried_version_id == world.log[2].tried
+    world.candidate(share=99, model=Spoilt(world.models[1], SPOILT["failed"]), epoch=3, records=True)
+    world.ask(2)
+    assert (world.log[-1].release.alias, world.log[-1].tried) == ("champion", "")

@@ -182,6 +182,26 @@ def test_the_end_of_the_pipeline_is_that_of_its_rollout(rolling):
     assert rolling.ledger.catalogue.tried.rollouts == {}
 
 
+def test_a_candidate_whose_champion_goes_with_another_pipeline_is_champion(rolling):
+    """Nothing is served that it could be tried beside: without calls it would wait in vain."""
+    world, ledger = rolling.world, rolling.ledger
+    rival = replace(rolling.story, applied=world.applied(name="rival"))
+    ledger.learn(rival.applied)
+    request = ledger.decide(world.trained(rival.train(4), model="digits"))
+    ledger.learn(world.compressed(request, right=150, champion_right=100))
+    better = world.compressed(rolling.story.compress(5), right=150, champion_right=100)
+    assert ledger.learn(better)[0].stage is RolloutStage.SHADOW
+    held = rolling.story.train(6)
+    ended, champion, withdrawn, begun = ledger.learn(facts.PipelineDeleted("rival"))
+    assert (ended.pipeline, ended.outcome, ended.counts) == ("digits", RolloutOutcome.PROMOTED, None)
+    assert "the champion's pipeline, rival, was deleted" in ended.reason
+    assert (champion.alias, champion.epoch, champion.pipeline, champion.share) == (CHAMPION, 3, "digits", 0)
+    assert (withdrawn.alias, withdrawn.pipeline) == (CANDIDATE, "digits")
+    assert begun.run_id == held.run_id
+    assert ledger.catalogue.champion("digits").trained.version_id == champion.version_id
+    assert list(ledger.catalogue.aliases) == [("digits", CHAMPION)]
+
+
 def test_a_spec_that_is_taken_back_takes_its_candidate_with_it(rolling, world):
     """The candidate is of other settings on the champion's rows, and then the settings of before are in force again."""
     ledger = rolling.ledger

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 from headrace_data.batches import LINEAGE, TIME, TIME_TYPE, arrow_schema
 from headrace_data.errors import SpecInvalid
-from headrace_data.live_quality import LiveQuality
+from headrace_data.live_quality import MOST_CANARIES, LiveQuality
 from headrace_data.spec import Pipeline, load_pipeline
 from headrace_data.tasks import TASKS
 
@@ -106,3 +106,42 @@ def test_quality_needs_labels_that_come_later_and_answers_row_by_row() -> None:
     document = DOCUMENT.format(type="int64").replace("  labels: {topic: outcomes, within: 100s}\n", "")
     with pytest.raises(SpecInvalid, match=r"serve.quality: expected stream.labels beside it"):
         load_pipeline(document)
+
+
+def test_answers_to_the_calls_of_a_canary_are_measured_by_themselves() -> None:
+    """A candidate and the champion, and what each answered at other times: told apart, and the same rows in both."""
+    of = pipeline("int64")
+    live = LiveQuality(of)
+
+    def answer(version: str, keys: list[int], told: int, tried: str = "") -> None:
+        probabilities = np.tile(np.eye(2, dtype=np.float32)[told], (len(keys), 1))
+        answers = {"probabilities": probabilities, "label": np.full(len(keys), told)}
+        live.answered(version, ["0", "1"], 1_000 * S, [str(key) for key in keys], answers, len(keys), tried)
+
+    answer("champion", [*range(10)], 0)
+    answer("champion", [*range(10, 40)], 1, tried="candidate")
+    answer("candidate", [*range(40, 50)], 0, tried="candidate")
+    answer("candidate", [50, 51], 1)
+    live.labelled(labels_of(of, [*range(60)], [1] * 60, 1_001.0), 0)
+    whole = live.measured()
+    assert [(version, each.rows, each.bounded) for version, each in whole.items()] == [
+        ("champion", 40, None),
+        ("candidate", 12, None),
+    ]
+    assert whole["champion"].metrics["accuracy"] == 0.75
+    own, other = (live.canaries[version, "candidate"] for version in ("candidate", "champion"))
+    assert (own.rows, other.rows) == (10, 30)
+    assert own.bounded is not None
+    assert other.bounded is not None
+    assert (own.bounded.name, own.bounded.value, other.bounded.value) == ("accuracy", 0.0, 1.0)
+    assert own.bounded.high < other.bounded.low
+
+
+def test_the_canaries_of_long_ago_are_measured_no_more() -> None:
+    live = LiveQuality(pipeline("int64"))
+    one = {"probabilities": np.eye(2, dtype=np.float32)[:1], "label": np.zeros(1, np.int64)}
+    order = [*range(10, 10 + MOST_CANARIES), 3]  # the topic's partitions are read in any order
+    for number in order:
+        live.answered("champion", ["0", "1"], number * S, [str(number)], one, 1, tried=f"v{number}")
+    assert [tried for _, tried in live.canaries] == [f"v{number}" for number in order[:-1]]
+    assert live.versions["champion"].awaiting == len(order)

@@ -50,6 +50,7 @@ def test_the_last_share_is_the_champion() -> None:
         ("{canary: [0, 100]}", "greater than or equal to 1"),
         ("{every: 8d}", "within: expected longer than the longest step, 691200 s"),
         ("{alike: 0.9}", "without a time in the shadow"),
+        ("{worse: 0.02}", "serve.quality: true beside it"),
         ("{calls: 0}", "calls"),
         ("{latency: 1}", "latency"),
     ],

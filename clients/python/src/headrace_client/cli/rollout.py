@@ -12,7 +12,7 @@ from rich.console import RenderableType
 from headrace_client.addresses import find_addresses
 from headrace_client.cli.output import JsonOption, note, plain, print_json, print_parts, table
 from headrace_client.registry import RegistryClient
-from headrace_client.rollouts import rollout_view
+from headrace_client.rollouts import quality_text, rollout_view
 from headrace_client.views import View
 
 
@@ -59,8 +59,14 @@ def tables(found: list[View]) -> list[RenderableType]:
         for each in found
     ]
     columns = ["model", ">version", ">share", "=step", ">calls", ">failed", ">not finite"]
-    told = [plain(f"{each['model']} version {each['ordinal']}: {each['reason']}") for each in found]
+    told = [plain(f"{each['model']} version {each['ordinal']}: {line}") for each in found for line in _lines(each)]
     return [table([*columns, "=state", "=since"], rows), *told]
+
+
+def _lines(each: View) -> list[str]:
+    """Return why a rollout stands where it does, and while it is under way how good answers are."""
+    quality = quality_text(each["quality"]) if each["quality"] and not each["end_time"] else ""
+    return [each["reason"], *([quality] if quality else [])]
 
 
 def _figures(counts: View | None) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -12,6 +13,7 @@ from headrace_client.addresses import find_addresses
 from headrace_client.cli.group import FAILED, TROUBLED
 from headrace_client.cli.local import embedded_platform
 from headrace_client.cli.output import JsonOption, coloured, error_line, plain, print_json, print_parts, say, table
+from headrace_client.cli.quality import measured_of, quality_lines
 from headrace_client.decision_views import decision_view
 from headrace_client.errors import (
     HeadraceClientError,
@@ -48,6 +50,8 @@ class Status:
     """Those under way."""
     decisions: dict[str, View] = field(default_factory=dict)
     """What was decided last, by pipeline."""
+    qualities: dict[str, list[View]] = field(default_factory=dict)
+    """How good answers were whose labels came later, by version, of each pipeline that has this measured."""
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -73,6 +77,7 @@ def status(as_json: JsonOption = False) -> None:
                 "models": found.models,
                 "rollouts": found.rollouts,
                 "decisions": list(found.decisions.values()),
+                "qualities": found.qualities,
                 "problems": found.problems,
             }
         )
@@ -139,6 +144,11 @@ def _lags_and_models(found: Status, registry: RegistryClient, inference: Inferen
     found.decisions = {each.decided.pipeline: decision_view(each) for each in registry.decisions()}
     found.troubles = [trouble_view(trouble) for trouble in registry.troubles()]
     found.rollouts = [rollout_view(each) for each in registry.rollouts() if not each.HasField("end_time")]
+    found.qualities = {
+        applied.pipeline: measured_of(registry, applied.pipeline)
+        for applied in registry.pipelines()
+        if json.loads(applied.spec.json).get("serve", {}).get("quality")
+    }
     if found.services[INFERENCE]["state"] in (RUNNING, NOT_READY):
         models = dict.fromkeys(release.released.model for release in registry.releases())
         found.models = [_model(inference, model) for model in models]
@@ -165,6 +175,16 @@ def _print(found: Status) -> None:
         for row in found.services.values()
     ]
     parts: list[RenderableType] = [table(["=service", "=state", "address", ">up for", ">memory"], rows)]
+    parts += [*_lag_parts(found), *_pipeline_parts(found)]
+    print_parts([*parts, f"lane: {LANE}"])
+    for model in found.models:
+        versions = ", ".join(model["versions"])
+        kept = {True: ", hot predictions kept", False: ", hot predictions not kept"}.get(model["keeps_answers"], "")
+        say(f"model {model['model']}: {f'version {versions} served{kept}' if versions else 'released, not served yet'}")
+
+
+def _lag_parts(found: Status) -> list[RenderableType]:
+    parts: list[RenderableType] = []
     behind = [lag for lag in found.lags if lag["messages"]]
     if behind:
         lag_rows = [[plain(lag["group"]), plain(lag["topic"]), str(lag["messages"])] for lag in behind]
@@ -180,16 +200,21 @@ def _print(found: Status) -> None:
                 f"[yellow]{plain(lag['group'])}: processes died in {lag['suspected']} partitions of "
                 f"{plain(lag['topic'])}, whose messages are tried one by one[/]"
             )
-    parts += [f"[yellow]{plain(trouble_text(trouble))}[/]" for trouble in found.troubles]
+    return parts
+
+
+def _pipeline_parts(found: Status) -> list[RenderableType]:
+    """Return what is wrong with pipelines, how their candidates and answers do, and what was decided."""
+    parts: list[RenderableType] = [f"[yellow]{plain(trouble_text(trouble))}[/]" for trouble in found.troubles]
     if found.in_trouble:
         parts.append(f"[yellow]pipelines that need a hand: {plain(', '.join(found.in_trouble))}[/]")
     parts += [plain(f"{each['model']}: {each['text']}") for each in found.rollouts]
     parts += [
+        f"pipeline {plain(pipeline)}: {plain(line)}"
+        for pipeline, measured in found.qualities.items()
+        for line in quality_lines(measured)
+    ]
+    return parts + [
         f"pipeline {plain(pipeline)}: the newest dataset is {plain(decision['reason'])}"
         for pipeline, decision in found.decisions.items()
     ]
-    print_parts([*parts, f"lane: {LANE}"])
-    for model in found.models:
-        versions = ", ".join(model["versions"])
-        kept = {True: ", hot predictions kept", False: ", hot predictions not kept"}.get(model["keeps_answers"], "")
-        say(f"model {model['model']}: {f'version {versions} served{kept}' if versions else 'released, not served yet'}")

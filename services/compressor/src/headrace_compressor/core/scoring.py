@@ -1,8 +1,7 @@
 """What a version scores on rows, with the interval in which the true value lies.
 
-Shares of right rows have Wilson's interval: Wilson, "Probable Inference, the Law of Succession, and Statistical
-Inference", Journal of the American Statistical Association 22 (1927). All else has a normal one with the deviation of a
-bootstrap: Efron, "Bootstrap Methods: Another Look at the Jackknife", Annals of Statistics 7 (1979). That draws from a
+Shares of right rows have Wilson's interval, see `headrace_data.bounds`. All else has a normal one with the deviation of
+a bootstrap: Efron, "Bootstrap Methods: Another Look at the Jackknife", Annals of Statistics 7 (1979). That draws from a
 sample of many rows, and its deviation is scaled to all of them, as of m out of n rows: Bickel, Goetze and van Zwet,
 "Resampling Fewer than n Observations", Statistica Sinica 7 (1997).
 """
@@ -12,10 +11,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Final
 
 import numpy as np
+from headrace_data.bounds import Bounded, Z, wilson
 from headrace_data.drift import Index, index_of_counts, index_of_values
 from headrace_data.tasks import Slices, SliceScores, Task
 from headrace_data.tasks.classification import LABEL
@@ -27,24 +26,11 @@ from headrace_learning.graphs import Array
 from headrace_compressor.core.sampled import Sampled
 from headrace_compressor.errors import NothingToMeasure
 
-CERTAINTY: Final = 0.998
-"""How often an interval holds the true value: one end or the other is wrong once in a thousand times each."""
 REPLICATES: Final = 100
 MOST_FIGURES: Final = 1_000
 """Figures that are told; of more, as of thousands of classes, those of the whole alone: events have a size."""
 _ANSWERS_ALARM: Final = 1 / 2_000
 """How often answers to rows of one distribution may be told apart."""
-_Z: Final = NormalDist().inv_cdf(0.5 + CERTAINTY / 2)
-
-
-@dataclass(frozen=True)
-class Bounded:
-    """A measurement and its interval."""
-
-    name: str
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -109,19 +95,11 @@ def _interval(name: str, value: float, spread: float, task: Task, rows: int) -> 
     measure = task.measures.get(name)
     if measure is not None and measure.adds_up is COUNTED:
         return Bounded(name, value, *wilson(value, rows))
-    low, high = value - _Z * spread, value + _Z * spread
+    low, high = value - Z * spread, value + Z * spread
     of = task.measures.get(name.rpartition("/")[2]) or task.measures.get(name.partition("/")[0]) or measure
     if of is not None and of.unit == "share":
         low, high = max(low, 0.0), min(high, 1.0)
     return Bounded(name, value, low, high)
-
-
-def wilson(share: float, rows: int, z: float = _Z) -> tuple[float, float]:
-    """Return the ends of Wilson's score interval of a share of so many rows."""
-    middle = share + z * z / (2 * rows)
-    half = z * math.sqrt(share * (1 - share) / rows + z * z / (4 * rows * rows))
-    scale = 1 + z * z / rows
-    return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
 
 
 def answers_index(task: Task, places: Sequence[int | str], before: Sampled, now: Sampled) -> Index | None:

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
+from headrace_data.bounds import CERTAINTY
 from headrace_data.chunks import Chunks
 from headrace_data.dataset import DatasetReader
 from headrace_data.drift import Index, drift
@@ -25,7 +26,7 @@ from headrace_runtime.local_files import working_folder
 from headrace_runtime.object_store import Artifact, ObjectStore
 from headrace_runtime.runs.child import Assignment, Reporter, WorkRefused
 
-from headrace_compressor.core.scoring import CERTAINTY, Scorer, answers_index
+from headrace_compressor.core.scoring import Scorer, answers_index
 from headrace_compressor.errors import CompressionError
 from headrace_compressor.transport.assignments import version_of
 

@@ -32,6 +32,8 @@ class Served(NamedTuple):
     """What the places of an answer stand for, as a JSON list of texts; empty where nobody asks."""
     keys: tuple[str, ...] = ()
     """Keys of its rows, as the call told them; none where nobody asks."""
+    tried: str = ""
+    """Version of the candidate among whose canary's calls it was, as `Candidates.tried` tells; empty for none."""
 
     @property
     def held_bytes(self) -> int:

@@ -314,10 +314,12 @@ class Serving:
         part, cached, usage = found
         return Answer(work.version, work.statistics, work.rows, work.outputs, part, cached, self.new_id(), usage)
 
-    def tell(self, asked: Asked, answer: Answer, request: bytes, sent: bytes, keys: tuple[str, ...] = ()) -> None:
+    def tell(
+        self, asked: Asked, answer: Answer, request: bytes, sent: bytes, keys: tuple[str, ...] = (), tried: str = ""
+    ) -> None:
         """Tell the metrics and the log of predictions of an answered call, with the bytes that came and go.
 
-        `keys` are those of its rows, where the release is recorded.
+        `keys` are those of its rows, and `tried` as `Served` has it, where the release is recorded.
         """
         version, rows = answer.version, answer.rows
         duration_s = time.perf_counter() - asked.started
@@ -334,7 +336,7 @@ class Serving:
         if release.records:
             places = next((each.labels for each in version.model.signature.outputs if each.labels), ())
             told = json.dumps(places, ensure_ascii=False) if places else ""
-            asked.recorded = self._predictions.record(served._replace(places=told, keys=keys))
+            asked.recorded = self._predictions.record(served._replace(places=told, keys=keys, tried=tried))
         else:
             self._predictions.add(served)
 

@@ -15,7 +15,7 @@ from headrace_runtime.errors import Overloaded
 
 from headrace_inference.core import metrics
 from headrace_inference.core.asked import Answer, Asked, left_of
-from headrace_inference.core.releases import Stage
+from headrace_inference.core.releases import CANDIDATE, Stage
 from headrace_inference.core.rollout import Ending, all_finite, differing, is_taken
 from headrace_inference.core.serving import Serving
 from headrace_inference.core.shelf import CHAMPION, LoadedVersion, Shelf
@@ -58,6 +58,18 @@ class Candidates:
         if candidate is None or version or candidate.release.stage is not Stage.CANARY:
             return None
         return candidate if is_taken(candidate.release, rollout_key(request)) else None
+
+    def tried(self, request: bytes, version: LoadedVersion) -> str:
+        """Return the version of the candidate in whose canary a call was answered by whom its share gave it to.
+
+        Empty outside of a canary, and where the champion answered in the candidate's place: answers of the two are
+        held against each other, so nothing but the share may decide whose rows are whose.
+        """
+        candidate = self._shelf.candidates.get(version.release.model)
+        if candidate is None or candidate.release.stage is not Stage.CANARY or wire.leading_texts(request)[1]:
+            return ""
+        is_own = is_taken(candidate.release, rollout_key(request))
+        return candidate.release.version_id if (version.release.alias == CANDIDATE) == is_own else ""
 
     async def answer(
         self, candidate: LoadedVersion, asked: Asked, request: bytes, send: Send

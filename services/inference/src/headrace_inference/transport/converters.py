@@ -375,7 +375,7 @@ def _to_prediction(served: Served) -> prediction_pb2.PredictionServed:
         response=served.answer,
         request=served.request,
         traceparent=served.traceparent,
-        release=prediction_pb2.AnsweredRelease(alias=release.alias, epoch=release.epoch),
+        release=prediction_pb2.AnsweredRelease(alias=release.alias, epoch=release.epoch, tried_version_id=served.tried),
         large=prediction_pb2.LargeParts(request_digest=served.request_digest, response_digest=served.answer_digest)
         if large
         else None,

@@ -217,6 +217,9 @@ class Predictor:
 
     def _tell(self, request: bytes, asked: Asked, answer: Answer, sent: bytes) -> None:
         asked.context.set_trailing_metadata(((PREDICTION_ID, answer.prediction_id),))
-        keys = keys_of(request, answer.rows) if answer.version.release.records else ()
-        self.serving.tell(asked, answer, request, sent, keys)
+        if answer.version.release.records:
+            tried = self._candidates.tried(request, answer.version)
+            self.serving.tell(asked, answer, request, sent, keys_of(request, answer.rows), tried)
+        else:
+            self.serving.tell(asked, answer, request, sent)
         self._candidates.shade(asked, answer, request)

@@ -19,14 +19,15 @@ from headrace_model_registry.core.facts import (
     ModelReleased,
     ModelWithdrawn,
     RolloutAdvanced,
-    RolloutCounts,
     RolloutEnded,
     RolloutOutcome,
+    RolloutQuality,
     RolloutStage,
 )
+from headrace_model_registry.core.live import Live
 from headrace_model_registry.core.queries import ProgressBoard
 from headrace_model_registry.core.records import Version
-from headrace_model_registry.core.rollout import Advances, Ends, Rollout, RolloutRecord, Waits
+from headrace_model_registry.core.rollout import Advances, Ends, Observed, Rollout, RolloutRecord, Waits
 from headrace_model_registry.core.wishes import RolloutLook, RolloutOrder
 
 BY_HAND = "asked for by hand"
@@ -52,10 +53,9 @@ def look(wish: RolloutLook, catalogue: Catalogue) -> list[Decision] | str:
     verdict = rollout.judged(record, plan_of(record, catalogue), wish.observed, wish.moment)
     if isinstance(verdict, Waits):
         return verdict.reason
-    counts = wish.observed.counts
     if isinstance(verdict, Ends):
-        return _gone(record, verdict, counts)
-    return _next(record, verdict, counts, catalogue)
+        return _gone(record, verdict, wish.observed)
+    return _next(record, verdict, wish.observed, catalogue)
 
 
 def order(wish: RolloutOrder, catalogue: Catalogue) -> list[Decision] | str:
@@ -79,6 +79,19 @@ def overtaken(released: ModelReleased, catalogue: Catalogue) -> list[Decision]:
     return _gone(record, Ends(f"version {released.ordinal} was released", RolloutOutcome.SUPERSEDED), None)
 
 
+def left_alone(pipeline: str, catalogue: Catalogue) -> list[Decision]:
+    """Return the release of each candidate whose champion goes with its pipeline: nobody is left to be tried beside."""
+    reason = f"the champion's pipeline, {pipeline}, was deleted: nothing is served that it could be tried beside"
+    return [
+        decision
+        for model, record in catalogue.tried.rollouts.items()
+        if record.pipeline != pipeline
+        and (champion := catalogue.aliases.get((model, CHAMPION))) is not None
+        and champion.released.pipeline == pipeline
+        for decision in _promoted(record, reason, None, catalogue)
+    ]
+
+
 def unwanted(champion: Version, catalogue: Catalogue) -> list[Decision]:
     """Return the end of a rollout whose spec was taken back, so that the champion is what is wanted again."""
     record = catalogue.tried.rollouts.get(champion.trained.model)
@@ -99,10 +112,28 @@ def listed(catalogue: Catalogue, board: ProgressBoard, moment: datetime, model: 
     ended = [each for each in catalogue.tried.ended if model in ("", each.record.advanced.model)]
     going = [each for name, each in catalogue.tried.rollouts.items() if model in ("", name)]
     found = [rollout.shown_ended(each, plan_of(each.record, catalogue)) for each in ended]
-    for each in going:
-        observed = board.observed(each.advanced.model, each.advanced.epoch)
-        found.append(rollout.shown(each, plan_of(each, catalogue), observed, moment))
+    found += [rollout.shown(each, plan_of(each, catalogue), observed(each, catalogue, board), moment) for each in going]
     return found
+
+
+def observed(record: RolloutRecord, catalogue: Catalogue, board: ProgressBoard) -> Observed:
+    """Return what was counted in the step of a rollout, and what is known of the quality of answers."""
+    of = record.advanced
+    return replace(board.observed(of.model, of.epoch), live=_live(of, catalogue, board))
+
+
+def _live(of: RolloutAdvanced, catalogue: Catalogue, board: ProgressBoard) -> Live | None:
+    """Return what is known of the answers of a candidate and of the champion, None where nobody measures them."""
+    spec, applied = catalogue.specs[of.pipeline, of.spec_digest], catalogue.pipelines.get(of.pipeline)
+    champion = catalogue.champion(of.model)
+    if applied is None or champion is None or not specs.records(spec):
+        return None
+    told = (
+        board.quality(of.pipeline, applied.incarnation, version_id, of.version_id)
+        for version_id in (of.version_id, champion.trained.version_id)
+    )
+    own, other = ((each.compared, each.rows) if each else (None, 0) for each in told)
+    return Live(RolloutQuality(*own, *other), specs.quality(spec))
 
 
 def plan_of(record: RolloutRecord, catalogue: Catalogue) -> Plan:
@@ -114,16 +145,23 @@ def plan_of(record: RolloutRecord, catalogue: Catalogue) -> Plan:
     return plan
 
 
-def _next(
-    record: RolloutRecord, verdict: Advances, counts: RolloutCounts | None, catalogue: Catalogue
-) -> list[Decision]:
+def _next(record: RolloutRecord, verdict: Advances, looked: Observed | None, catalogue: Catalogue) -> list[Decision]:
     """Return what begins the next step of a rollout, or makes the candidate the champion after the last one."""
     before, plan = record.advanced, plan_of(record, catalogue)
-    candidate = catalogue.aliases[before.model, CANDIDATE].released
     step = before.step + 1
-    if step < len(plan.steps):
-        advanced = _advanced(candidate, plan, step, verdict.reason, before.spec_digest, catalogue)
-        return [replace(advanced, counts=counts), _release(candidate, advanced)]
+    if step == len(plan.steps):
+        return _promoted(record, verdict.reason, looked, catalogue)
+    candidate = catalogue.aliases[before.model, CANDIDATE].released
+    advanced = _advanced(candidate, plan, step, verdict.reason, before.spec_digest, catalogue)
+    if looked is not None:
+        advanced = replace(advanced, counts=looked.counts, quality=looked.quality)
+    return [advanced, _release(candidate, advanced)]
+
+
+def _promoted(record: RolloutRecord, reason: str, looked: Observed | None, catalogue: Catalogue) -> list[Decision]:
+    """Return what makes the candidate of a rollout the champion."""
+    before = record.advanced
+    candidate = catalogue.aliases[before.model, CANDIDATE].released
     champion = replace(
         candidate,
         alias=CHAMPION,
@@ -132,20 +170,21 @@ def _next(
         share=0,
     )
     # The champion is told of before the candidate goes: a replica has its graph in memory until then.
-    return [_ended(record, RolloutOutcome.PROMOTED, verdict.reason, counts), champion, _withdrawn(before)]
+    return [_ended(record, RolloutOutcome.PROMOTED, reason, looked), champion, _withdrawn(before)]
 
 
-def _gone(record: RolloutRecord, verdict: Ends, counts: RolloutCounts | None) -> list[Decision]:
+def _gone(record: RolloutRecord, verdict: Ends, looked: Observed | None) -> list[Decision]:
     """Return what ends a rollout without a new champion."""
     advanced = record.advanced
     reason = f"rollout, {verdict.outcome.name.lower().replace('_', ' ')}: {verdict.reason}"
     refused = ModelRefused(advanced.model, advanced.version_id, advanced.pipeline, reason)
-    return [_ended(record, verdict.outcome, verdict.reason, counts), _withdrawn(advanced), refused]
+    return [_ended(record, verdict.outcome, verdict.reason, looked), _withdrawn(advanced), refused]
 
 
-def _ended(record: RolloutRecord, outcome: RolloutOutcome, reason: str, counts: RolloutCounts | None) -> RolloutEnded:
+def _ended(record: RolloutRecord, outcome: RolloutOutcome, reason: str, looked: Observed | None) -> RolloutEnded:
     of = record.advanced
-    return RolloutEnded(of.pipeline, of.model, of.version_id, of.ordinal, outcome, reason, counts)
+    ended = RolloutEnded(of.pipeline, of.model, of.version_id, of.ordinal, outcome, reason)
+    return ended if looked is None else replace(ended, counts=looked.counts, quality=looked.quality)
 
 
 def _withdrawn(advanced: RolloutAdvanced) -> ModelWithdrawn:

@@ -1,8 +1,7 @@
 """Whether a dataset is trained on, by what the version that is served scores on rows that it has never seen.
 
-It is worse where even the end of both intervals that speaks for it leaves more lost than is allowed: the interval of
-the difference is put together of both, as in Newcombe, "Interval Estimation for the Difference between Independent
-Proportions", Statistics in Medicine 17 (1998), method 10. A figure moved where that is no chance and matters: see
+It is worse where even the end of both intervals that speaks for it leaves more lost than is allowed: see
+`headrace_data.bounds`. A figure moved where that is no chance and matters: see
 `headrace_data.drift`. So a stream that stays as it is trains nothing, however few rows its cuts have.
 """
 
@@ -10,6 +9,7 @@ import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from headrace_data.bounds import least_loss
 from headrace_data.spec import Triggers
 from headrace_data.tasks import Measure
 
@@ -87,13 +87,6 @@ def decision(
         age_s=evidence.age_s,
         rows=evidence.rows,
     )
-
-
-def least_loss(measure: Measure, before: Bounded, now: Bounded) -> float:
-    """Return how much was lost at least from one measurement to the other, in the measure's unit."""
-    if measure.better == "more":
-        return before.value - now.value - math.hypot(before.value - before.low, now.high - now.value)
-    return now.value - before.value - math.hypot(now.value - now.low, before.high - before.value)
 
 
 def _evidence(

@@ -38,6 +38,7 @@ from headrace_model_registry.core.facts import (
     Decision,
     ModelCompressed,
     ModelRefused,
+    ModelReleased,
     ModelTrained,
     ModelWithdrawn,
     PipelineApplied,
@@ -111,10 +112,12 @@ def _(fact: PipelineApplied, catalogue: Catalogue) -> list[Decision]:
 @_decide.register
 def _(fact: PipelineDeleted, catalogue: Catalogue) -> list[Decision]:
     in_force = [release.released for release in catalogue.aliases.values()]
-    return [
+    released_now = candidates.left_alone(fact.pipeline, catalogue)
+    taken = {(each.model, each.alias) for each in released_now if isinstance(each, ModelReleased)}
+    return released_now + [
         ModelWithdrawn(released.model, released.alias, released.epoch, released.pipeline)
         for released in in_force
-        if released.pipeline == fact.pipeline
+        if released.pipeline == fact.pipeline and (released.model, released.alias) not in taken
     ]
 
 

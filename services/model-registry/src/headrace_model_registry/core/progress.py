@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeAlias
 
-from headrace_model_registry.core.facts import RolloutCounts, RunKind
+from headrace_model_registry.core.facts import Bounded, RolloutCounts, RunKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,9 @@ class QualityMeasured:
     unlabelled: int
     unmeasured: int
     since_time: datetime
+    tried_version_id: str = ""
+    """Version of the candidate whose canary's calls alone it is of; empty for all answers."""
+    compared: Bounded | None = None
 
 
 @dataclass(frozen=True, slots=True)

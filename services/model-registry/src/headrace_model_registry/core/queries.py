@@ -100,8 +100,8 @@ class ProgressBoard:
     runs: Mapping[str, RunProgressed] = field(default_factory=dict)
     troubles: Mapping[tuple[str, ...], PipelineTroubled] = field(default_factory=dict)
     """By pipeline, part, instance and subject, the latest told last."""
-    qualities: Mapping[tuple[str, str], QualityMeasured] = field(default_factory=dict)
-    """By pipeline and version, the latest told last."""
+    qualities: Mapping[tuple[str, str, str], QualityMeasured] = field(default_factory=dict)
+    """By pipeline, version and the candidate of the canary that it is of, the latest told last."""
     tried: Mapping[str, tuple[int, Mapping[str, RolloutObserved]]] = field(default_factory=dict)
     """By model, what each replica counted of the candidate's latest step, and that step's epoch."""
 
@@ -112,6 +112,11 @@ class ProgressBoard:
             return Observed()
         fault = next((each.fault for each in replicas.values() if each.fault), "")
         return Observed(added(each.counts for each in replicas.values()), fault)
+
+    def quality(self, pipeline: str, incarnation: int, version_id: str, tried_id: str = "") -> QualityMeasured | None:
+        """Return how good the answers of a version were, or those to calls of a candidate's canary alone."""
+        found = self.qualities.get((pipeline, version_id, tried_id))
+        return found if found is not None and found.incarnation == incarnation else None
 
     def _trying(self, told: RolloutObserved) -> "ProgressBoard":
         epoch, replicas = self.tried.get(told.model, (0, {}))
@@ -143,9 +148,9 @@ class ProgressBoard:
 
 
 def _with_quality(
-    known: Mapping[tuple[str, str], QualityMeasured], told: QualityMeasured
-) -> dict[tuple[str, str], QualityMeasured]:
-    place = (told.pipeline, told.version_id)
+    known: Mapping[tuple[str, str, str], QualityMeasured], told: QualityMeasured
+) -> dict[tuple[str, str, str], QualityMeasured]:
+    place = (told.pipeline, told.version_id, told.tried_version_id)
     others = {other: quality for other, quality in known.items() if other != place}
     return dict(list((others | {place: told}).items())[-MOST_QUALITIES:])
 
@@ -242,8 +247,8 @@ def status(catalogue: Catalogue, board: ProgressBoard, pipeline: str) -> Pipelin
         failure=failure.reason if failure else "",
         qualities=tuple(
             quality
-            for (of, _), quality in board.qualities.items()
-            if of == pipeline and quality.incarnation == applied.incarnation
+            for (of, _, tried_id), quality in board.qualities.items()
+            if of == pipeline and not tried_id and quality.incarnation == applied.incarnation
         ),
         withheld=why_withheld(dataset.frozen, applied.spec) if dataset and own is None else "",
         held=tuple(each for (name, _), each in catalogue.held.items() if name == pipeline),

@@ -19,8 +19,10 @@ from headrace_model_registry.core.facts.rollouts import (
     RolloutCounts,
     RolloutEnded,
     RolloutOutcome,
+    RolloutQuality,
     RolloutStage,
 )
+from headrace_model_registry.core.live import Live, known_of, why_worse
 
 FIRST_S: Final = 1e-5
 """What the first place of a count of times begins with (s); each place is a fourth of an octave."""
@@ -70,14 +72,24 @@ class Rollout:
     outcome: RolloutOutcome = RolloutOutcome.UNSPECIFIED
     end_time: datetime | None = None
     counts: RolloutCounts | None = None
+    quality: RolloutQuality | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What all replicas counted in one step, and why the candidate does not load on one, empty where it does."""
+    """What all replicas counted in one step, and why the candidate does not load on one, empty where it does.
+
+    `live` is what is known of the quality of answers, None where it is not measured live.
+    """
 
     counts: RolloutCounts = field(default_factory=RolloutCounts)
     fault: str = ""
+    live: Live | None = None
+
+    @property
+    def quality(self) -> RolloutQuality | None:
+        """The figures of that, as they are recorded."""
+        return self.live.quality if self.live else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +150,8 @@ def judged(record: RolloutRecord, plan: Plan, observed: Observed, moment: dateti
         return Waits(f"{answered} have come")
     if lasted_s < step.least_s:
         return Waits(f"{step.least_s - lasted_s:.0f} s are left")
-    return Advances(f"{_where(record.advanced)}: {told(counts)}")
+    found = filter(None, (told(counts), known_of(observed.live, plan)))
+    return Advances(f"{_where(record.advanced)}: {'; '.join(found)}")
 
 
 def why_back(record: RolloutRecord, plan: Plan, observed: Observed) -> str:
@@ -150,7 +163,7 @@ def why_back(record: RolloutRecord, plan: Plan, observed: Observed) -> str:
         return f"{where}: answers that are no finite numbers, {counts.not_finite} of {_looked_at(counts)} calls"
     if counts.failed > plan.errors * max(plan.calls, _looked_at(counts)):
         return f"{where}: {counts.failed} of {_looked_at(counts)} calls failed, limit {plan.errors:.2%}"
-    if reason := _why_slow(counts, plan.latency):
+    if reason := _why_slow(counts, plan.latency) or why_worse(observed.live, plan):
         return f"{where}: {reason}"
     enough = counts.candidate_calls >= plan.calls and counts.compared
     if plan.alike is not None and enough:
@@ -203,16 +216,19 @@ def _where(advanced: RolloutAdvanced) -> str:
 
 def shown(record: RolloutRecord, plan: Plan, observed: Observed, moment: datetime) -> Rollout:
     """Return a rollout under way as callers see it at a moment (aware)."""
-    return _shown(record, plan, judged(record, plan, observed, moment).reason, observed.counts)
+    reason = judged(record, plan, observed, moment).reason
+    return _shown(record, plan, reason, observed.counts, observed.quality)
 
 
 def shown_ended(ended: EndedRollout, plan: Plan) -> Rollout:
     """Return a rollout that is over as callers see it."""
-    told = _shown(ended.record, plan, ended.ended.reason, ended.ended.counts)
+    told = _shown(ended.record, plan, ended.ended.reason, ended.ended.counts, ended.ended.quality)
     return replace(told, outcome=ended.ended.outcome, end_time=ended.end_time)
 
 
-def _shown(record: RolloutRecord, plan: Plan, reason: str, counts: RolloutCounts | None) -> Rollout:
+def _shown(
+    record: RolloutRecord, plan: Plan, reason: str, counts: RolloutCounts | None, quality: RolloutQuality | None
+) -> Rollout:
     of = record.advanced
     return Rollout(
         pipeline=of.pipeline,
@@ -226,4 +242,5 @@ def _shown(record: RolloutRecord, plan: Plan, reason: str, counts: RolloutCounts
         begin_time=record.begin_time,
         reason=reason,
         counts=counts,
+        quality=quality,
     )

@@ -44,7 +44,7 @@ class Rollouts(Background):
 
     def _look(self, model: str, record: RolloutRecord, catalogue: Catalogue) -> None:
         epoch, now = record.advanced.epoch, datetime.now(UTC)
-        observed = self._state.board.observed(model, epoch)
+        observed = candidates.observed(record, catalogue, self._state.board)
         if isinstance(judged(record, candidates.plan_of(record, catalogue), observed, now), Waits):
             return
         try:

@@ -1,4 +1,4 @@
-"""What is told of evaluations and decisions beside the log: metrics to alert on, and spans for the story."""
+"""What is told of evaluations, decisions and rollouts beside the log: metrics to alert on, and spans for the story."""
 
 from collections.abc import Iterable
 
@@ -6,9 +6,17 @@ from headrace_runtime.telemetry import names
 from headrace_runtime.telemetry.traces import tracer
 from prometheus_client import Counter, Gauge
 
-from headrace_model_registry.core.facts import Drift, LogEntry, ModelEvaluated, TrainingDecided
+from headrace_model_registry.core.facts import (
+    Drift,
+    LogEntry,
+    ModelEvaluated,
+    RolloutAdvanced,
+    RolloutEnded,
+    TrainingDecided,
+)
 
 DECISIONS = Counter("headrace_training_decisions", "Decisions whether to train.", ["pipeline", "cause", "trained"])
+ROLLOUTS = Counter("headrace_rollouts_ended", "Rollouts by how they ended.", ["pipeline", "outcome"])
 QUALITY = Gauge(
     "headrace_live_quality", "What is served scores on the newest rows, by measure.", ["pipeline", "measure"]
 )
@@ -30,6 +38,8 @@ def tell(entries: Iterable[LogEntry]) -> None:
         event = entry.event
         if isinstance(event, TrainingDecided):
             DECISIONS.labels(event.pipeline, event.cause, str(event.trained).lower()).inc()
+        if isinstance(event, RolloutEnded):
+            ROLLOUTS.labels(event.pipeline, event.outcome.name.lower()).inc()
         if isinstance(event, ModelEvaluated):
             _tell_evaluation(event)
 
@@ -44,8 +54,17 @@ def note(entries: Iterable[LogEntry]) -> None:
                 names.DATASET_ID: event.dataset_id,
                 names.DECISION: event.reason,
             } | ({names.RUN_ID: event.run_id} if event.run_id else {})
-            with tracer.start_as_current_span(names.SPAN_DECIDE, attributes=attributes):
-                pass
+        elif isinstance(event, RolloutAdvanced | RolloutEnded):
+            attributes = {
+                names.PIPELINE: event.pipeline,
+                names.MODEL: event.model,
+                names.VERSION_ID: event.version_id,
+                names.DECISION: event.reason,
+            }
+        else:
+            continue
+        with tracer.start_as_current_span(names.SPAN_DECIDE, attributes=attributes):
+            pass
 
 
 def _tell_evaluation(event: ModelEvaluated) -> None:

@@ -10,6 +10,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ import pyarrow as pa
 from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 from headrace import open_inference as oip
-from headrace.events.v1 import prediction_pb2, quality_pb2
+from headrace.events.v1 import evaluation_pb2, prediction_pb2, quality_pb2
 from headrace_data.formats import Schemas
 from headrace_data.live_quality import LiveQuality, Measured
 from headrace_data.records import RecordChecker, message_times
@@ -111,7 +112,8 @@ class QualityWatch(Background):
         for call, record in calls:
             places = json.loads(call.places) if call.places else []
             answers = _answers(call.response) if call.response else {}
-            quality.answered(call.version_id, places, record.timestamp_ms * 1_000, call.keys, answers, call.rows)
+            time_us, tried = record.timestamp_ms * 1_000, call.release.tried_version_id
+            quality.answered(call.version_id, places, time_us, call.keys, answers, call.rows, tried)
         return bool(labels or calls)
 
     def _calls(self, record: Record) -> list[tuple[prediction_pb2.PredictionServed, Record]]:
@@ -125,9 +127,11 @@ class QualityWatch(Background):
     def _tell(self, quality: LiveQuality) -> None:
         for version, measured in quality.measured().items():
             self._events.publish(_message(self._pipeline, version, measured))
+        for (version, tried), measured in quality.canaries.items():
+            self._events.publish(_message(self._pipeline, version, measured, tried))
 
 
-def _message(pipeline: Pipeline, version: str, measured: Measured) -> quality_pb2.QualityMeasured:
+def _message(pipeline: Pipeline, version: str, measured: Measured, tried: str = "") -> quality_pb2.QualityMeasured:
     since = Timestamp()
     since.FromMicroseconds(measured.since_us)
     return quality_pb2.QualityMeasured(
@@ -141,6 +145,8 @@ def _message(pipeline: Pipeline, version: str, measured: Measured) -> quality_pb
         unlabelled=measured.unlabelled,
         unmeasured=measured.unmeasured,
         since_time=since,
+        tried_version_id=tried,
+        compared=evaluation_pb2.Bounded(**asdict(bounded)) if (bounded := measured.bounded) else None,
     )
 
 

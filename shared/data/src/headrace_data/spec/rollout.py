@@ -70,6 +70,14 @@ class Rollout(Section):
         description="How many times as long as the champion's the candidate's computations may take: the median of "
         "either. Less than a millisecond more is not looked at.",
     )
+    worse: Annotated[float, pydantic.Field(ge=0, le=10)] = pydantic.Field(
+        default=0.0,
+        exclude_if=lambda value: not value,  # so that specs keep the digests they had before it could be said
+        description="Share, such as 0.02, of the champion's measure that the candidate's may be worse, where answers "
+        "are measured live (serve.quality), by the measure that versions are compared by: over rows of the canary's "
+        "calls that either answered and that have their label, `calls` of either at least. A candidate that goes back "
+        "is worse also at the better end of what may be true of so many rows. What is in doubt goes on.",
+    )
     alike: Annotated[float, pydantic.Field(gt=0, le=1)] | None = pydantic.Field(
         default=None,
         description="Share of the answers in the shadow that have to be the champion's: the same label, or numbers "
@@ -111,3 +119,5 @@ def steps_lead_somewhere(draft: Draft) -> Iterator[Finding]:
         yield (*path, "within"), told
     if rollout.alike is not None and rollout.shadow is None:
         yield (*path, "alike"), "expected none without a time in the shadow, where answers are compared"
+    if rollout.worse and draft.at("serve", "quality") is not True:
+        yield (*path, "worse"), "expected serve.quality: true beside it, which measures answers, got none"

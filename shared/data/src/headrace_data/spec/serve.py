@@ -109,8 +109,9 @@ class Serve(Section):
         default=None,
         exclude_if=lambda value: value is None,  # as for objective
         description="How a version that may be served takes the champion's place: step by step, and back by itself "
-        "where it fails, is slow or answers no finite numbers. Left out, it does so at once. Nothing else is trained "
-        "meanwhile. A version that answers another question than the champion takes its place at once.",
+        "where it fails, is slow, answers no finite numbers or is measured worse (quality). Left out, it does so at "
+        "once. Nothing else is trained meanwhile. A version that answers another question than the champion takes its "
+        "place at once.",
     )
 
 

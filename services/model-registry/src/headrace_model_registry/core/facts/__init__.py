@@ -47,6 +47,7 @@ from headrace_model_registry.core.facts.rollouts import (
     RolloutCounts,
     RolloutEnded,
     RolloutOutcome,
+    RolloutQuality,
     RolloutStage,
 )
 from headrace_model_registry.core.facts.runs import (
@@ -97,6 +98,7 @@ __all__ = [
     "RolloutCounts",
     "RolloutEnded",
     "RolloutOutcome",
+    "RolloutQuality",
     "RolloutStage",
     "RunFailed",
     "RunKind",

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import IntEnum
 
+from headrace_model_registry.core.facts.evaluation import Bounded
+
 
 class RolloutStage(IntEnum):
     """What a candidate does beside the champion."""
@@ -38,8 +40,21 @@ class RolloutCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class RolloutQuality:
+    """How good answers to the calls of a canary were, as far as labels have come; measures are None without any."""
+
+    candidate: Bounded | None = None
+    candidate_rows: int = 0
+    champion: Bounded | None = None
+    champion_rows: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class RolloutAdvanced:
-    """A candidate begins a step of its rollout; `counts` are of the step before, None of the first."""
+    """A candidate begins a step of its rollout; `counts` are of the step before, None of the first.
+
+    `quality` is of all its steps so far, None where it is not measured live.
+    """
 
     pipeline: str
     model: str
@@ -52,11 +67,12 @@ class RolloutAdvanced:
     share: int
     reason: str
     counts: RolloutCounts | None = None
+    quality: RolloutQuality | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RolloutEnded:
-    """A rollout is over; `counts` are of its last step, None where nothing was looked at."""
+    """A rollout is over; `counts` are of its last step, None where nothing was looked at; `quality` as above."""
 
     pipeline: str
     model: str
@@ -65,3 +81,4 @@ class RolloutEnded:
     outcome: RolloutOutcome
     reason: str
     counts: RolloutCounts | None = None
+    quality: RolloutQuality | None = None

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#headrace/events/v1/prediction.proto\x12\x12headrace.events.v1\"\xcb\x02\n\x10PredictionServed\x12\x15\n\rprediction_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x12\n\nversion_id\x18\x03 \x01(\t\x12\x0f\n\x07variant\x18\x04 \x01(\t\x12\x0c\n\x04rows\x18\x05 \x01(\r\x12\x0e\n\x06\x63\x61\x63hed\x18\x06 \x01(\x08\x12\x13\n\x0b\x64uration_us\x18\x07 \x01(\x04\x12\x10\n\x08response\x18\x08 \x01(\x0c\x12\x0f\n\x07request\x18\t \x01(\x0c\x12\x13\n\x0btraceparent\x18\n \x01(\t\x12\x34\n\x07release\x18\x0b \x01(\x0b\x32#.headrace.events.v1.AnsweredRelease\x12-\n\x05large\x18\x0c \x01(\x0b\x32\x1e.headrace.events.v1.LargeParts\x12\x0c\n\x04keys\x18\r \x03(\t\x12\x0e\n\x06places\x18\x0e \x01(\t\"/\n\x0f\x41nsweredRelease\x12\r\n\x05\x61lias\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\"=\n\nLargeParts\x12\x16\n\x0erequest_digest\x18\x01 \x01(\t\x12\x17\n\x0fresponse_digest\x18\x02 \x01(\t\"N\n\x11PredictionsServed\x12\x39\n\x0bpredictions\x18\x01 \x03(\x0b\x32$.headrace.events.v1.PredictionServedb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#headrace/events/v1/prediction.proto\x12\x12headrace.events.v1\"\xcb\x02\n\x10PredictionServed\x12\x15\n\rprediction_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x12\n\nversion_id\x18\x03 \x01(\t\x12\x0f\n\x07variant\x18\x04 \x01(\t\x12\x0c\n\x04rows\x18\x05 \x01(\r\x12\x0e\n\x06\x63\x61\x63hed\x18\x06 \x01(\x08\x12\x13\n\x0b\x64uration_us\x18\x07 \x01(\x04\x12\x10\n\x08response\x18\x08 \x01(\x0c\x12\x0f\n\x07request\x18\t \x01(\x0c\x12\x13\n\x0btraceparent\x18\n \x01(\t\x12\x34\n\x07release\x18\x0b \x01(\x0b\x32#.headrace.events.v1.AnsweredRelease\x12-\n\x05large\x18\x0c \x01(\x0b\x32\x1e.headrace.events.v1.LargeParts\x12\x0c\n\x04keys\x18\r \x03(\t\x12\x0e\n\x06places\x18\x0e \x01(\t\"I\n\x0f\x41nsweredRelease\x12\r\n\x05\x61lias\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x18\n\x10tried_version_id\x18\x03 \x01(\t\"=\n\nLargeParts\x12\x16\n\x0erequest_digest\x18\x01 \x01(\t\x12\x17\n\x0fresponse_digest\x18\x02 \x01(\t\"N\n\x11PredictionsServed\x12\x39\n\x0bpredictions\x18\x01 \x03(\x0b\x32$.headrace.events.v1.PredictionServedb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,9 +34,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PREDICTIONSERVED']._serialized_start=60
   _globals['_PREDICTIONSERVED']._serialized_end=391
   _globals['_ANSWEREDRELEASE']._serialized_start=393
-  _globals['_ANSWEREDRELEASE']._serialized_end=440
-  _globals['_LARGEPARTS']._serialized_start=442
-  _globals['_LARGEPARTS']._serialized_end=503
-  _globals['_PREDICTIONSSERVED']._serialized_start=505
-  _globals['_PREDICTIONSSERVED']._serialized_end=583
+  _globals['_ANSWEREDRELEASE']._serialized_end=466
+  _globals['_LARGEPARTS']._serialized_start=468
+  _globals['_LARGEPARTS']._serialized_end=529
+  _globals['_PREDICTIONSSERVED']._serialized_start=531
+  _globals['_PREDICTIONSSERVED']._serialized_end=609
 # @@protoc_insertion_point(module_scope)

@@ -116,19 +116,26 @@ class AnsweredRelease(_message.Message):
 
     ALIAS_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
+    TRIED_VERSION_ID_FIELD_NUMBER: _builtins.int
     alias: _builtins.str
     """The alias, such as "champion". Never empty."""
     epoch: _builtins.int
     """Its epoch, as in ModelReleased."""
+    tried_version_id: _builtins.str
+    """Digest of the version of the candidate in whose canary the call was, so that it or the champion answered by the call's
+    share. Empty outside of one, where the call named a version, and where one answered in the other's place; also of
+    releases whose quality is not measured live.
+    """
     def __init__(
         self,
         *,
         alias: _builtins.str = ...,
         epoch: _builtins.int = ...,
+        tried_version_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "epoch", b"epoch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "epoch", b"epoch", "tried_version_id", b"tried_version_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

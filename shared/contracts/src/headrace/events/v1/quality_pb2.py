@@ -23,9 +23,10 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from headrace.events.v1 import evaluation_pb2 as headrace_dot_events_dot_v1_dot_evaluation__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n headrace/events/v1/quality.proto\x12\x12headrace.events.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcd\x02\n\x0fQualityMeasured\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\r\x12\r\n\x05model\x18\x03 \x01(\t\x12\x12\n\nversion_id\x18\x04 \x01(\t\x12\x0c\n\x04rows\x18\x05 \x01(\x04\x12\x41\n\x07metrics\x18\x06 \x03(\x0b\x32\x30.headrace.events.v1.QualityMeasured.MetricsEntry\x12\x17\n\x0f\x61waiting_labels\x18\x07 \x01(\x04\x12\x12\n\nunlabelled\x18\x08 \x01(\x04\x12\x12\n\nunmeasured\x18\t \x01(\x04\x12.\n\nsince_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n headrace/events/v1/quality.proto\x12\x12headrace.events.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#headrace/events/v1/evaluation.proto\"\x96\x03\n\x0fQualityMeasured\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\r\x12\r\n\x05model\x18\x03 \x01(\t\x12\x12\n\nversion_id\x18\x04 \x01(\t\x12\x0c\n\x04rows\x18\x05 \x01(\x04\x12\x41\n\x07metrics\x18\x06 \x03(\x0b\x32\x30.headrace.events.v1.QualityMeasured.MetricsEntry\x12\x17\n\x0f\x61waiting_labels\x18\x07 \x01(\x04\x12\x12\n\nunlabelled\x18\x08 \x01(\x04\x12\x12\n\nunmeasured\x18\t \x01(\x04\x12.\n\nsince_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x10tried_version_id\x18\x0b \x01(\t\x12-\n\x08\x63ompared\x18\x0c \x01(\x0b\x32\x1b.headrace.events.v1.Bounded\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,8 +35,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_QUALITYMEASURED_METRICSENTRY']._loaded_options = None
   _globals['_QUALITYMEASURED_METRICSENTRY']._serialized_options = b'8\001'
-  _globals['_QUALITYMEASURED']._serialized_start=90
-  _globals['_QUALITYMEASURED']._serialized_end=423
-  _globals['_QUALITYMEASURED_METRICSENTRY']._serialized_start=377
-  _globals['_QUALITYMEASURED_METRICSENTRY']._serialized_end=423
+  _globals['_QUALITYMEASURED']._serialized_start=127
+  _globals['_QUALITYMEASURED']._serialized_end=533
+  _globals['_QUALITYMEASURED_METRICSENTRY']._serialized_start=487
+  _globals['_QUALITYMEASURED_METRICSENTRY']._serialized_end=533
 # @@protoc_insertion_point(module_scope)

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from headrace.events.v1 import evaluation_pb2 as _evaluation_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -57,6 +58,8 @@ class QualityMeasured(_message.Message):
     UNLABELLED_FIELD_NUMBER: _builtins.int
     UNMEASURED_FIELD_NUMBER: _builtins.int
     SINCE_TIME_FIELD_NUMBER: _builtins.int
+    TRIED_VERSION_ID_FIELD_NUMBER: _builtins.int
+    COMPARED_FIELD_NUMBER: _builtins.int
     pipeline: _builtins.str
     """Name of the pipeline. Never empty."""
     incarnation: _builtins.int
@@ -73,6 +76,10 @@ class QualityMeasured(_message.Message):
     """Answered rows that had no label in time."""
     unmeasured: _builtins.int
     """Answered rows that cannot be measured: their call had no key, or left out an output that is measured."""
+    tried_version_id: _builtins.str
+    """Digest of a candidate's version where all of this is of its canary's calls alone, answered by it or by the champion
+    beside it, version_id. Empty where it is of all answers.
+    """
     @_builtins.property
     def metrics(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """Measures of the task over these rows, by name, and of parts of them, such as accuracy/CLASS. Empty without a row."""
@@ -80,6 +87,10 @@ class QualityMeasured(_message.Message):
     @_builtins.property
     def since_time(self) -> _timestamp_pb2.Timestamp:
         """When the first call was answered that may be among them."""
+
+    @_builtins.property
+    def compared(self) -> _evaluation_pb2.Bounded:
+        """The measure by which the pipeline compares versions, with its interval. Unset without a row, and of all answers."""
 
     def __init__(
         self,
@@ -94,10 +105,12 @@ class QualityMeasured(_message.Message):
         unlabelled: _builtins.int = ...,
         unmeasured: _builtins.int = ...,
         since_time: _timestamp_pb2.Timestamp | None = ...,
+        tried_version_id: _builtins.str = ...,
+        compared: _evaluation_pb2.Bounded | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["since_time", b"since_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["compared", b"compared", "since_time", b"since_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["awaiting_labels", b"awaiting_labels", "incarnation", b"incarnation", "metrics", b"metrics", "model", b"model", "pipeline", b"pipeline", "rows", b"rows", "since_time", b"since_time", "unlabelled", b"unlabelled", "unmeasured", b"unmeasured", "version_id", b"version_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["awaiting_labels", b"awaiting_labels", "compared", b"compared", "incarnation", b"incarnation", "metrics", b"metrics", "model", b"model", "pipeline", b"pipeline", "rows", b"rows", "since_time", b"since_time", "tried_version_id", b"tried_version_id", "unlabelled", b"unlabelled", "unmeasured", b"unmeasured", "version_id", b"version_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

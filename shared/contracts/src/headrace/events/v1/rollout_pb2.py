@@ -22,21 +22,24 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from headrace.events.v1 import evaluation_pb2 as headrace_dot_events_dot_v1_dot_evaluation__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n headrace/events/v1/rollout.proto\x12\x12headrace.events.v1\"\xcb\x01\n\rRolloutCounts\x12\x16\n\x0e\x63hampion_calls\x18\x01 \x01(\x04\x12\x17\n\x0f\x63\x61ndidate_calls\x18\x02 \x01(\x04\x12\x0e\n\x06\x66\x61iled\x18\x03 \x01(\x04\x12\x12\n\nnot_finite\x18\x04 \x01(\x04\x12\x0f\n\x07skipped\x18\x05 \x01(\x04\x12\x10\n\x08\x63ompared\x18\x06 \x01(\x04\x12\x11\n\tdiffering\x18\x07 \x01(\x04\x12\x16\n\x0e\x63hampion_times\x18\x08 \x03(\x04\x12\x17\n\x0f\x63\x61ndidate_times\x18\t \x03(\x04\"\x94\x01\n\x0fRolloutObserved\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\x0f\n\x07replica\x18\x04 \x01(\t\x12\x31\n\x06\x63ounts\x18\x05 \x01(\x0b\x32!.headrace.events.v1.RolloutCounts\x12\r\n\x05\x66\x61ult\x18\x06 \x01(\t*a\n\x0cRolloutStage\x12\x1d\n\x19ROLLOUT_STAGE_UNSPECIFIED\x10\x00\x12\x18\n\x14ROLLOUT_STAGE_SHADOW\x10\x01\x12\x18\n\x14ROLLOUT_STAGE_CANARY\x10\x02*\xad\x01\n\x0eRolloutOutcome\x12\x1f\n\x1bROLLOUT_OUTCOME_UNSPECIFIED\x10\x00\x12\x1c\n\x18ROLLOUT_OUTCOME_PROMOTED\x10\x01\x12\x1f\n\x1bROLLOUT_OUTCOME_ROLLED_BACK\x10\x02\x12\x1b\n\x17ROLLOUT_OUTCOME_ABORTED\x10\x03\x12\x1e\n\x1aROLLOUT_OUTCOME_SUPERSEDED\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n headrace/events/v1/rollout.proto\x12\x12headrace.events.v1\x1a#headrace/events/v1/evaluation.proto\"\xcb\x01\n\rRolloutCounts\x12\x16\n\x0e\x63hampion_calls\x18\x01 \x01(\x04\x12\x17\n\x0f\x63\x61ndidate_calls\x18\x02 \x01(\x04\x12\x0e\n\x06\x66\x61iled\x18\x03 \x01(\x04\x12\x12\n\nnot_finite\x18\x04 \x01(\x04\x12\x0f\n\x07skipped\x18\x05 \x01(\x04\x12\x10\n\x08\x63ompared\x18\x06 \x01(\x04\x12\x11\n\tdiffering\x18\x07 \x01(\x04\x12\x16\n\x0e\x63hampion_times\x18\x08 \x03(\x04\x12\x17\n\x0f\x63\x61ndidate_times\x18\t \x03(\x04\"\x9e\x01\n\x0eRolloutQuality\x12.\n\tcandidate\x18\x01 \x01(\x0b\x32\x1b.headrace.events.v1.Bounded\x12\x16\n\x0e\x63\x61ndidate_rows\x18\x02 \x01(\x04\x12-\n\x08\x63hampion\x18\x03 \x01(\x0b\x32\x1b.headrace.events.v1.Bounded\x12\x15\n\rchampion_rows\x18\x04 \x01(\x04\"\x94\x01\n\x0fRolloutObserved\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\x0f\n\x07replica\x18\x04 \x01(\t\x12\x31\n\x06\x63ounts\x18\x05 \x01(\x0b\x32!.headrace.events.v1.RolloutCounts\x12\r\n\x05\x66\x61ult\x18\x06 \x01(\t*a\n\x0cRolloutStage\x12\x1d\n\x19ROLLOUT_STAGE_UNSPECIFIED\x10\x00\x12\x18\n\x14ROLLOUT_STAGE_SHADOW\x10\x01\x12\x18\n\x14ROLLOUT_STAGE_CANARY\x10\x02*\xad\x01\n\x0eRolloutOutcome\x12\x1f\n\x1bROLLOUT_OUTCOME_UNSPECIFIED\x10\x00\x12\x1c\n\x18ROLLOUT_OUTCOME_PROMOTED\x10\x01\x12\x1f\n\x1bROLLOUT_OUTCOME_ROLLED_BACK\x10\x02\x12\x1b\n\x17ROLLOUT_OUTCOME_ABORTED\x10\x03\x12\x1e\n\x1aROLLOUT_OUTCOME_SUPERSEDED\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'headrace.events.v1.rollout_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ROLLOUTSTAGE']._serialized_start=413
-  _globals['_ROLLOUTSTAGE']._serialized_end=510
-  _globals['_ROLLOUTOUTCOME']._serialized_start=513
-  _globals['_ROLLOUTOUTCOME']._serialized_end=686
-  _globals['_ROLLOUTCOUNTS']._serialized_start=57
-  _globals['_ROLLOUTCOUNTS']._serialized_end=260
-  _globals['_ROLLOUTOBSERVED']._serialized_start=263
-  _globals['_ROLLOUTOBSERVED']._serialized_end=411
+  _globals['_ROLLOUTSTAGE']._serialized_start=611
+  _globals['_ROLLOUTSTAGE']._serialized_end=708
+  _globals['_ROLLOUTOUTCOME']._serialized_start=711
+  _globals['_ROLLOUTOUTCOME']._serialized_end=884
+  _globals['_ROLLOUTCOUNTS']._serialized_start=94
+  _globals['_ROLLOUTCOUNTS']._serialized_end=297
+  _globals['_ROLLOUTQUALITY']._serialized_start=300
+  _globals['_ROLLOUTQUALITY']._serialized_end=458
+  _globals['_ROLLOUTOBSERVED']._serialized_start=461
+  _globals['_ROLLOUTOBSERVED']._serialized_end=609
 # @@protoc_insertion_point(module_scope)

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from headrace.events.v1 import evaluation_pb2 as _evaluation_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -132,6 +133,46 @@ class RolloutCounts(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RolloutCounts: _TypeAlias = RolloutCounts  # noqa: Y015
+
+@_typing.final
+class RolloutQuality(_message.Message):
+    """RolloutQuality is how good the answers to calls of a canary were, of which the labels came: in all its steps so far."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CANDIDATE_FIELD_NUMBER: _builtins.int
+    CANDIDATE_ROWS_FIELD_NUMBER: _builtins.int
+    CHAMPION_FIELD_NUMBER: _builtins.int
+    CHAMPION_ROWS_FIELD_NUMBER: _builtins.int
+    candidate_rows: _builtins.int
+    """Rows that the candidate answered and that have their label."""
+    champion_rows: _builtins.int
+    """As candidate_rows, of the champion."""
+    @_builtins.property
+    def candidate(self) -> _evaluation_pb2.Bounded:
+        """The measure by which the pipeline compares versions, of the candidate's answers, with its interval. Unset without a
+        label.
+        """
+
+    @_builtins.property
+    def champion(self) -> _evaluation_pb2.Bounded:
+        """As candidate, of the champion's answers meanwhile."""
+
+    def __init__(
+        self,
+        *,
+        candidate: _evaluation_pb2.Bounded | None = ...,
+        candidate_rows: _builtins.int = ...,
+        champion: _evaluation_pb2.Bounded | None = ...,
+        champion_rows: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "champion", b"champion"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "candidate_rows", b"candidate_rows", "champion", b"champion", "champion_rows", b"champion_rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RolloutQuality: _TypeAlias = RolloutQuality  # noqa: Y015
 
 @_typing.final
 class RolloutObserved(_message.Message):

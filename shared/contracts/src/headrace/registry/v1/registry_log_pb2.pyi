@@ -364,6 +364,7 @@ class RolloutAdvanced(_message.Message):
     SHARE_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     COUNTS_FIELD_NUMBER: _builtins.int
+    QUALITY_FIELD_NUMBER: _builtins.int
     pipeline: _builtins.str
     """Name of the pipeline. Never empty."""
     model: _builtins.str
@@ -388,6 +389,10 @@ class RolloutAdvanced(_message.Message):
     def counts(self) -> _rollout_pb2.RolloutCounts:
         """What was counted in the step before, by all replicas. Unset of the first."""
 
+    @_builtins.property
+    def quality(self) -> _rollout_pb2.RolloutQuality:
+        """How good answers were, as far as labels had come. Unset where that is not measured live, and of the first step."""
+
     def __init__(
         self,
         *,
@@ -402,10 +407,11 @@ class RolloutAdvanced(_message.Message):
         share: _builtins.int = ...,
         reason: _builtins.str = ...,
         counts: _rollout_pb2.RolloutCounts | None = ...,
+        quality: _rollout_pb2.RolloutQuality | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "quality", b"quality"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "epoch", b"epoch", "model", b"model", "ordinal", b"ordinal", "pipeline", b"pipeline", "reason", b"reason", "share", b"share", "spec_digest", b"spec_digest", "stage", b"stage", "step", b"step", "version_id", b"version_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "epoch", b"epoch", "model", b"model", "ordinal", b"ordinal", "pipeline", b"pipeline", "quality", b"quality", "reason", b"reason", "share", b"share", "spec_digest", b"spec_digest", "stage", b"stage", "step", b"step", "version_id", b"version_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -424,6 +430,7 @@ class RolloutEnded(_message.Message):
     OUTCOME_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     COUNTS_FIELD_NUMBER: _builtins.int
+    QUALITY_FIELD_NUMBER: _builtins.int
     pipeline: _builtins.str
     """Name of the pipeline. Never empty."""
     model: _builtins.str
@@ -440,6 +447,10 @@ class RolloutEnded(_message.Message):
     def counts(self) -> _rollout_pb2.RolloutCounts:
         """What was counted in the last step, by all replicas. Unset where nothing was looked at."""
 
+    @_builtins.property
+    def quality(self) -> _rollout_pb2.RolloutQuality:
+        """How good answers were, as far as labels had come. Unset where that is not measured live, or nothing was looked at."""
+
     def __init__(
         self,
         *,
@@ -450,10 +461,11 @@ class RolloutEnded(_message.Message):
         outcome: _rollout_pb2.RolloutOutcome.ValueType = ...,
         reason: _builtins.str = ...,
         counts: _rollout_pb2.RolloutCounts | None = ...,
+        quality: _rollout_pb2.RolloutQuality | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "quality", b"quality"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "model", b"model", "ordinal", b"ordinal", "outcome", b"outcome", "pipeline", b"pipeline", "reason", b"reason", "version_id", b"version_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "model", b"model", "ordinal", b"ordinal", "outcome", b"outcome", "pipeline", b"pipeline", "quality", b"quality", "reason", b"reason", "version_id", b"version_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1206,6 +1206,7 @@ class Rollout(_message.Message):
     OUTCOME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
     COUNTS_FIELD_NUMBER: _builtins.int
+    QUALITY_FIELD_NUMBER: _builtins.int
     pipeline: _builtins.str
     """Name of the pipeline. Never empty."""
     model: _builtins.str
@@ -1238,6 +1239,10 @@ class Rollout(_message.Message):
     def counts(self) -> _rollout_pb2.RolloutCounts:
         """What all replicas counted in the step. Unset where nothing was looked at before it ended."""
 
+    @_builtins.property
+    def quality(self) -> _rollout_pb2.RolloutQuality:
+        """How good answers to its canary's calls were, as far as labels have come. Unset where that is not measured live."""
+
     def __init__(
         self,
         *,
@@ -1254,10 +1259,11 @@ class Rollout(_message.Message):
         outcome: _rollout_pb2.RolloutOutcome.ValueType = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
         counts: _rollout_pb2.RolloutCounts | None = ...,
+        quality: _rollout_pb2.RolloutQuality | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["begin_time", b"begin_time", "counts", b"counts", "end_time", b"end_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["begin_time", b"begin_time", "counts", b"counts", "end_time", b"end_time", "quality", b"quality"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["begin_time", b"begin_time", "counts", b"counts", "end_time", b"end_time", "model", b"model", "ordinal", b"ordinal", "outcome", b"outcome", "pipeline", b"pipeline", "reason", b"reason", "share", b"share", "stage", b"stage", "step", b"step", "steps", b"steps", "version_id", b"version_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begin_time", b"begin_time", "counts", b"counts", "end_time", b"end_time", "model", b"model", "ordinal", b"ordinal", "outcome", b"outcome", "pipeline", b"pipeline", "quality", b"quality", "reason", b"reason", "share", b"share", "stage", b"stage", "step", b"step", "steps", b"steps", "version_id", b"version_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
