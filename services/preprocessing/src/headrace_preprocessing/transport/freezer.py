@@ -61,7 +61,7 @@ from headrace_preprocessing.transport.holds import Holds, show_held
 from headrace_preprocessing.transport.late_labels import NO_LABELS, late_labels_of, settle
 from headrace_preprocessing.transport.lease import Lease
 from headrace_preprocessing.transport.orders import NOTHING_AFTERWARDS, ORDERS, Order, TakenIn, nothing_of
-from headrace_preprocessing.transport.suppressing import suppression_of
+from headrace_preprocessing.transport.suppressing import suppression_of, told_of
 from headrace_preprocessing.transport.takers import takers
 from headrace_preprocessing.transport.watch import UNFROZEN, Asked, Watch
 
@@ -151,6 +151,7 @@ class Freezer(Background):
             self._history = self._histories.latest(lease.keep)
             if self._late:
                 self._late.begin(self._history.awaiting)
+                self._late.forgotten = lambda: told_of(self._store, self._pipeline, self._history)
             self._prepare_again(lease, producer)
             while lease.held() and not self.stopping.is_set() and not watch.has_grown:
                 self.on_round()

@@ -14,7 +14,7 @@ import pyarrow as pa
 from headrace_data.awaiting import NOTHING_WAITS, Awaiting, kept_labels, waiting_keys
 from headrace_data.cleaning import keys_of
 from headrace_data.decoders import Registries, schemas_of
-from headrace_data.forgotten import Suppression
+from headrace_data.forgotten import Now, Suppression, nothing_forgotten
 from headrace_data.formats import Schemas
 from headrace_data.history import History
 from headrace_data.key_digests import key_digests
@@ -76,6 +76,8 @@ class LateLabels:
         self._pipeline, self._store, self._keys, self._schemas = pipeline, store, keys, schemas
         self._stream = pipeline.stream.of_labels
         self.topic = self._stream.topic
+        self.forgotten: Now = nothing_forgotten
+        """Tells which keys are forgotten: letters tell nothing of what labels of these say."""
         self._checker: RecordChecker | None = None
         self._arrived: list[pa.RecordBatch] = []
         self._letters: list[DeadLetter] = []
@@ -114,6 +116,7 @@ class LateLabels:
         if not records:
             return
         checker = self._checker = self._checker or RecordChecker(self._stream, self._keys, self._schemas())
+        checker.forgotten = self.forgotten
         checked = checker.check(
             [record.value for record in records],
             [record.partition for record in records],
@@ -152,8 +155,8 @@ class LateLabels:
             LABELS.labels(self._pipeline.name, outcome).inc(count)
 
     def _letter(self, checker: RecordChecker, record: Record, rejection: Rejection) -> DeadLetter:
-        withheld = checker.withholds
-        value = checker.letter(record.value, record) if withheld else record.value
+        withheld = checker.withholds or rejection.forgotten
+        value = checker.letter(record.value, record) if checker.withholds else record.value
         logger.warning("%s is no label of pipeline %s: %s", record.coordinates, self._pipeline.name, rejection.reason)
         return DeadLetter(
             stage=SOURCE,
@@ -164,8 +167,8 @@ class LateLabels:
             partition=record.partition,
             offset=record.offset,
             key=None if withheld else record.key,
-            value=value,
-            headers=record.headers,
+            value=None if rejection.forgotten else value,
+            headers=() if rejection.forgotten else record.headers,
             timestamp_ms=max(record.timestamp_ms, 0),
             withheld=withheld,
             value_bytes=len(record.value or b"") if withheld else 0,
