@@ -34,6 +34,8 @@ from headrace_preprocessing.transport.converters import SOURCE
 
 logger = logging.getLogger(__name__)
 
+MOST_ARRIVED = 100_000
+"""How many labels are held in memory (about 30 MB) before they are kept in the store, also where no row comes."""
 NO_LABELS = "no row has its label yet"
 LABELS = Metric(
     "headrace_preprocessing_labels",
@@ -50,10 +52,13 @@ def late_labels_of(pipeline: Pipeline, store: BlobStore, keys: Keys, registries:
     return LateLabels(pipeline, store, keys, partial(schemas_of, pipeline.stream.of_labels, registries))
 
 
-def settle(join: LabelJoin, history: History, filling: Filling, rows: int) -> tuple[Joined, History, Filling]:
+def settle(
+    join: LabelJoin, history: History, filling: Filling, rows: int, left_out: Counter[str], masked: Counter[str]
+) -> tuple[Joined, History, Filling]:
     """Return what a cut of so many rows leaves behind, the history with it, and what its segment tells of.
 
-    `filling` is what came since the last cut. Without rows there is no segment: the next one tells of it all.
+    `filling` is what came since the last cut, `left_out` and `masked` count what the cut itself left out and masked.
+    Without rows there is no segment: the next one tells of it all.
     """
     before, joined = history.awaiting or NOTHING_WAITS, join.finish()
     sources = dict(filling.sources)
@@ -62,10 +67,21 @@ def settle(join: LabelJoin, history: History, filling: Filling, rows: int) -> tu
         known = sources.get(part.partition, here)
         start, end = min(known.start, here.start), max(known.end, here.end)
         sources[part.partition] = OffsetRange(partition=part.partition, start=start, end=end)
-    rejected = filling.rejected + Counter(before.rejected) + Counter({UNLABELLED: joined.unlabelled})
-    awaiting = joined.awaiting.model_copy(update={"rejected": {} if rows else dict(rejected)})
-    told = replace(filling, sources=sources, rejected=rejected)
-    return joined, history.model_copy(update={"awaiting": awaiting}), told
+    told = replace(
+        filling,
+        sources=sources,
+        rejected=filling.rejected + Counter(before.rejected) + Counter({UNLABELLED: joined.unlabelled}),
+        masked=filling.masked + Counter(before.masked),
+        unread=filling.unread + Counter(before.unread),
+        time_sources=filling.time_sources | set(before.time_sources),
+    )
+    update: dict[str, object] = {}
+    if joined.awaiting.rows:
+        update["time_sources"] = tuple(sorted(told.time_sources))
+    if not rows:
+        update |= {"rejected": dict(told.rejected + left_out), "masked": dict(told.masked + masked)}
+        update["unread"] = dict(told.unread)
+    return joined, history.model_copy(update={"awaiting": joined.awaiting.model_copy(update=update)}), told
 
 
 class LateLabels:
@@ -82,7 +98,15 @@ class LateLabels:
         self._arrived: list[pa.RecordBatch] = []
         self._letters: list[DeadLetter] = []
         self._pairs = Pairs()
-        self._owned = 0
+        self._owned = self._count_arrived = self._count_kept = 0
+
+    @property
+    def are_many(self) -> bool:
+        """Whether so many labels came since the last cut that they are better kept in the store.
+
+        Each time that they are, all that are kept are written anew: so no sooner than there are as many new ones.
+        """
+        return self._count_arrived >= max(MOST_ARRIVED, self._count_kept)
 
     @property
     def ready(self) -> int:
@@ -105,10 +129,15 @@ class LateLabels:
         kept = awaiting or NOTHING_WAITS
         labels = kept_labels(kept, self._pipeline, self._store).combine_chunks()
         keys = [key_digests(chunk) for chunk in labels.column(0).chunks]
-        self._begin(Pairs(waiting_keys(kept, self._pipeline, self._store), keys))
+        self._begin(Pairs(waiting_keys(kept, self._pipeline, self._store), keys), len(labels))
 
-    def _begin(self, pairs: Pairs) -> None:
-        self._arrived, self._letters, self._pairs, self._owned = [], [], pairs, 0
+    def _begin(self, pairs: Pairs, kept: int) -> None:
+        self._pairs, self._owned = pairs, 0
+        self._settled(kept)
+
+    def _settled(self, kept: int) -> None:
+        self._arrived, self._letters = [], []
+        self._count_arrived, self._count_kept = 0, kept
 
     def take(self, records: Sequence[Record]) -> None:
         """Take in messages of the labels' topic; one without a value says nothing."""
@@ -127,6 +156,7 @@ class LateLabels:
         )
         if len(checked.batch):
             self._arrived.append(checked.batch)
+            self._count_arrived += len(checked.batch)
             self._pairs.add_labels(key_digests(checked.batch.column(0)))
         self._letters += [self._letter(checker, records[each.position], each) for each in checked.rejected]
         self._count({"read": len(checked.batch), "rejected": len(checked.rejected)})
@@ -148,7 +178,13 @@ class LateLabels:
     def done(self, joined: Joined) -> None:
         """Begin anew behind a cut that is committed."""
         self._count({name: getattr(joined, name) for name in ("unlabelled", "repeated", "unmatched")})
-        self._begin(Pairs(joined.row_keys, [joined.label_keys]))
+        self._begin(Pairs(joined.row_keys, [joined.label_keys]), joined.awaiting.label_count)
+
+    def kept(self, joined: Joined) -> None:
+        """Go on behind labels that are kept alone; those that nobody waits for any more are counted and gone."""
+        self._count({name: getattr(joined, name) for name in ("repeated", "unmatched")})
+        self._pairs.keep_labels(joined.label_keys)
+        self._settled(joined.awaiting.label_count)
 
     def _count(self, counts: dict[str, int]) -> None:
         for outcome, count in Counter(counts).items():
