@@ -17,8 +17,9 @@ import pytest
 from headrace_data.batches import TIME, TIME_TYPE
 from headrace_data.dataset import DatasetReader
 from headrace_data.folder import FileRef, Folder
+from headrace_data.held import Held, Suspicion
 from headrace_data.history import History, keep
-from headrace_data.manifest import Manifest, Provenance
+from headrace_data.manifest import Manifest, Provenance, SegmentManifest
 from headrace_data.records import RecordChecker
 from headrace_data.retention import retained
 from headrace_data.segments import SegmentWriter
@@ -251,6 +252,24 @@ def test_what_only_retired_versions_and_dropped_segments_needed_goes(mill):
         mill.readable(datasets[0].frozen)
     assert mill.store.get(releases[-2].graph)
     assert Windows(mill.pipeline, mill.store).dataset(mill.history), "the next cut has what it needs"
+
+
+def test_a_held_segment_stays_until_it_is_accepted_and_so_does_a_dropped_one(mill):
+    mill.release(1)
+    for day, dropped in ((2, False), (3, True)):
+        held = Held(suspicions=(Suspicion(field="x", figure="scale", before=1, after=1000),), dropped=dropped)
+        writer = SegmentWriter(mill.pipeline, mill.store)
+        writer.add(mill.rows(day))
+        entry = keep(writer.finish(NOWHERE), mill.pipeline, mill.store)
+        mill.history = mill.history.and_cut(entry.model_copy(update={"held": held}))
+    mill.histories = {("digits", 0): mill.put(mill.history.to_json())}
+    assert set(mill.collect()) == {"documents", "files of runs"}
+    for entry in mill.history.entries:
+        parts = SegmentManifest.from_json(mill.store.get(entry.manifest)).parts
+        assert all(mill.store.get(each) for each in (*parts, entry.sketch))
+    accepted = mill.history.with_held(mill.history.held[0].segment_id, None)
+    manifest, _ = Windows(mill.pipeline, mill.store).dataset(accepted)
+    assert manifest.rows == 101, "the last day"
 
 
 def test_a_file_that_was_imported_stays_while_a_spec_or_a_version_needs_it(mill):
