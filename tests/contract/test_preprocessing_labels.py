@@ -162,6 +162,12 @@ def test_answers_that_were_recorded_are_measured_once_their_labels_come(
     label(50, 60)
     until(lambda: measured(lane).rows == 60)
     log.stop()
+    # Whoever begins anew tells of the same, once, and of no part.
+    before = len(lane.facts(quality_pb2.QualityMeasured))
+    lane.narrow("value", "[0, 1]", "[0, 2]")
+    lane.apply()
+    until(lambda: len(lane.facts(quality_pb2.QualityMeasured)) > before)
+    assert {(fact.rows, fact.awaiting_labels) for fact in lane.facts(quality_pb2.QualityMeasured)[before:]} == {(60, 0)}
     scores = TASKS["classification"].scores(classes)
     scores.add(answers, truth)
     assert dict(measured(lane).metrics) == pytest.approx(scores.metrics(), rel=0, abs=1e-9)
