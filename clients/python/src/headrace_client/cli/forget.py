@@ -128,4 +128,4 @@ def _dataset(each: dict[str, Any]) -> list[str]:
 
 
 def _until(topic: dict[str, Any]) -> str:
-    return plain(topic["remark"] or str(topic["until"])[:10])
+    return plain(topic["remark"] or str(topic["until"])[:16].replace("T", " "))

@@ -81,7 +81,7 @@ class Forgetting:
             request_id=request.request_id,
             incarnation=self.pipeline.incarnation,
             key=request.forget.key,
-            topics=self.retentions(asked_s),
+            topics=self.retentions(asked_s, specs),
             retrain=request.forget.retrain,
         )
         plan = erasure.of(key, secret, history, told)
