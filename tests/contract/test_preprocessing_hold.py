@@ -32,6 +32,14 @@ def told(lane: Any) -> list[tuple[str, str, int]]:
     return [(fact.request_id, fact.reason, fact.held.state) for fact in facts]
 
 
+def killed(child: Any, point: str, order: Callable[[], None]) -> None:
+    """Kill the service at a point of what it is ordered."""
+    child.arm(point)
+    order()
+    child.wait_held(point)
+    child.kill()
+
+
 def test_a_broken_producer_is_held_accepted_or_dropped_once_whoever_is_killed(
     lanes: Lanes, start: Start, until: Until
 ) -> None:
@@ -43,10 +51,7 @@ def test_a_broken_producer_is_held_accepted_or_dropped_once_whoever_is_killed(
     # Killed while a segment is held, after it was written and before that is told.
     lane.send((0, measured(60, unit=1_000)[:-1]))
     until(lambda: len(lane.rows()) == 119)
-    child.arm("commit")
-    lane.request("held")
-    child.wait_held("commit")
-    child.kill()
+    killed(child, "commit", lambda: lane.request("held"))
     assert not lane.failed()
     child = start()
     until(lambda: len(lane.failed()) == 1)
@@ -69,17 +74,11 @@ def test_a_broken_producer_is_held_accepted_or_dropped_once_whoever_is_killed(
     assert sorted(keys(lane.dataset_rows(later))) == [*range(60), *range(180, 240)]
     assert (later.segments, later.segment_rows, later.held_rows) == (4, 239, 119)
 
-    child.arm("transaction")
-    lane.settle("accept", unit.held.segment_id, ACCEPT)
-    child.wait_held("transaction")
-    child.kill()
+    killed(child, "transaction", lambda: lane.settle("accept", unit.held.segment_id, ACCEPT))
     assert len(lane.frozen()) == 2
     child = start()
     until(lambda: len(lane.frozen()) == 3)
-    child.arm("transaction")
-    lane.settle("drop", gone.held.segment_id, DROP)
-    child.wait_held("transaction")
-    child.kill()
+    killed(child, "transaction", lambda: lane.settle("drop", gone.held.segment_id, DROP))
     assert [entry.segment_id for entry in lane.history().held] == [gone.held.segment_id]
     start()
     lane.settle("again", gone.held.segment_id, ACCEPT)

@@ -17,7 +17,7 @@ import pytest
 from headrace_data.batches import TIME, TIME_TYPE
 from headrace_data.dataset import DatasetReader
 from headrace_data.folder import FileRef, Folder
-from headrace_data.held import Held, Suspicion
+from headrace_data.held import Held
 from headrace_data.history import History, keep
 from headrace_data.manifest import Manifest, Provenance, SegmentManifest
 from headrace_data.records import RecordChecker
@@ -83,11 +83,11 @@ class Mill:
         times = pa.array([START + timedelta(days=day, minutes=n) for n in range(100)], TIME_TYPE)
         return batch.set_column(batch.schema.get_field_index(TIME), pa.field(TIME, TIME_TYPE), times)
 
-    def cut(self, day):
+    def cut(self, day, held=None):
         """Cut a day, as the freezer does, and return the dataset that is announced."""
         writer = SegmentWriter(self.pipeline, self.store)
         writer.add(self.rows(day))
-        entry = keep(writer.finish(NOWHERE), self.pipeline, self.store)
+        entry = keep(writer.finish(NOWHERE), self.pipeline, self.store).model_copy(update={"held": held})
         manifest, history = Windows(self.pipeline, self.store).dataset(self.history.and_cut(entry))
         self.history = retained(history, self.pipeline)
         self.histories = {("digits", 0): self.put(self.history.to_json())}
@@ -169,6 +169,8 @@ def mill(ledger, world, tmp_path):
 def test_nothing_that_is_needed_goes_and_everything_else_does(mill):
     for day in (1, 2, 3):
         mill.release(day)
+    for dropped in (False, True):
+        mill.cut(5 + dropped, Held(suspicions=(), dropped=dropped))
     running, told = mill.begin(4)
     needed = mill.names()
     mill.store.put(b"PAR1 of a cut that nobody announced")
@@ -177,10 +179,10 @@ def test_nothing_that_is_needed_goes_and_everything_else_does(mill):
     (mill.folder / "sha256/ab").mkdir(exist_ok=True)
     (mill.folder / "sha256/ab/.writing-0123").write_bytes(b"half")
     gone = mill.collect()
-    # Of each day but the last, an older history, and of each run that has ended a checkpoint.
+    # Of each cut but the last, an older history, and of each run that has ended a checkpoint.
     assert gone == {
         "parts of datasets": 1,
-        "documents": 1 + 3,
+        "documents": 1 + 5,
         "files of runs": 1 + 6,
         "unfinished writes": 1,
     }
@@ -192,6 +194,9 @@ def test_nothing_that_is_needed_goes_and_everything_else_does(mill):
     kept = fates(mill.collector().collect(dry_run=True))[ObjectFate.KEPT]
     assert set(kept) == {HISTORY, DATASET, VERSION, RUN}
     assert mill.collect() == {}, "once"
+    for entry in mill.history.entries:
+        parts = SegmentManifest.from_json(mill.store.get(entry.manifest)).parts
+        assert all(mill.store.get(each) for each in (*parts, entry.sketch)), entry.held
     assert mill.ledger.learn(told), "the run goes on to its end"
     assert mill.store.get(told.weights)
 
@@ -252,24 +257,6 @@ def test_what_only_retired_versions_and_dropped_segments_needed_goes(mill):
         mill.readable(datasets[0].frozen)
     assert mill.store.get(releases[-2].graph)
     assert Windows(mill.pipeline, mill.store).dataset(mill.history), "the next cut has what it needs"
-
-
-def test_a_held_segment_stays_until_it_is_accepted_and_so_does_a_dropped_one(mill):
-    mill.release(1)
-    for day, dropped in ((2, False), (3, True)):
-        held = Held(suspicions=(Suspicion(field="x", figure="scale", before=1, after=1000),), dropped=dropped)
-        writer = SegmentWriter(mill.pipeline, mill.store)
-        writer.add(mill.rows(day))
-        entry = keep(writer.finish(NOWHERE), mill.pipeline, mill.store)
-        mill.history = mill.history.and_cut(entry.model_copy(update={"held": held}))
-    mill.histories = {("digits", 0): mill.put(mill.history.to_json())}
-    assert set(mill.collect()) == {"documents", "files of runs"}
-    for entry in mill.history.entries:
-        parts = SegmentManifest.from_json(mill.store.get(entry.manifest)).parts
-        assert all(mill.store.get(each) for each in (*parts, entry.sketch))
-    accepted = mill.history.with_held(mill.history.held[0].segment_id, None)
-    manifest, _ = Windows(mill.pipeline, mill.store).dataset(accepted)
-    assert manifest.rows == 101, "the last day"
 
 
 def test_a_file_that_was_imported_stays_while_a_spec_or_a_version_needs_it(mill):

@@ -35,7 +35,6 @@ from headrace_data.segments import SegmentWriter
 from headrace_data.spec import Pipeline, load_pipeline
 from headrace_data.split import SPLITS
 from headrace_data.windows import Windows
-from headrace_preprocessing.adapters.retentions import hot
 from headrace_preprocessing.transport import bounds
 from headrace_preprocessing.transport.blobs import Blobs
 from headrace_preprocessing.transport.converters import leave_out
@@ -398,12 +397,3 @@ def test_long_lists_are_whole_in_the_store_and_short_in_the_message(
     assert (digest_of(data), len(data)) == (fact.whole.digest, fact.whole.size_bytes)
     lists = json.loads(data)
     assert [len(lists[name]) for name in ("segments", "erased", "left")] == [3, len(whole.erased), 0]
-
-
-def test_answers_may_be_hot_as_long_as_any_spec_of_the_pipeline_said() -> None:
-    serve = ("{cache: off}", "{cacheTtl: 2d}", "{cacheTtl: 5m}")
-    off, days, minutes = (load_pipeline(f"{SPEC}serve: {each}\n".replace("NAME", "calls")) for each in serve)
-    assert [[each.end_time.seconds for each in hot(1_000.0, specs)] for specs in ([off], [off, days, minutes])] == [
-        [],
-        [1_000 + 2 * 86_400],
-    ]

@@ -74,8 +74,7 @@ def _pipeline_parts(
     settings: Settings, entrances: dict[str, Entrance], cuts: NewestCuts, applied: PipelineApplied
 ) -> list[Component]:
     try:
-        intake = _intake(settings, applied)
-        intake.forgotten = ForgottenNow(intake.pipeline, cuts, ObjectStore(settings.store_url))
+        intake = _intake(settings, applied, cuts)
     except Exception:
         # The spec before it may store what is not to be stored any more.
         entrances.pop(applied.pipeline, None)
@@ -114,13 +113,14 @@ def _pipeline_parts(
     return [loop]
 
 
-def _intake(settings: Settings, applied: PipelineApplied) -> Intake:
+def _intake(settings: Settings, applied: PipelineApplied, cuts: NewestCuts) -> Intake:
     pipeline = parse_canonical(applied.spec.json).incarnated(applied.incarnation)
     keys = KeyFolder(settings.personal_keys_dir, KEYS_SETTING).key
     schemas = schemas_of(pipeline.stream, settings.registry_access)
     payloads = ObjectStore(settings.store_url) if pipeline.stream.references else None
     sizes = settings.batch_bytes, settings.max_record_bytes
     intake = Intake(pipeline, *sizes, keys=keys, schemas=schemas, payloads=payloads)
+    intake.forgotten = ForgottenNow(pipeline, cuts, ObjectStore(settings.store_url))
     intake.keys_dir = settings.personal_keys_dir
     intake.store_url = settings.store_url
     return intake

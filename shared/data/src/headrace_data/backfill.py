@@ -112,9 +112,8 @@ class Backfill:
         self._store, self._now_s, self._beat = store, now_s, beat
         self._has_names = stream.format_kind == "json" and stream.select is None and stream.envelope is None
         """Whether records have the values of fields under the names of these."""
-        self._checker = RecordChecker(stream, keys, schemas, payloads)
+        self._checker, self._suppression = RecordChecker(stream, keys, schemas, payloads), suppression
         self._checker.forgotten = lambda: suppression
-        self._suppression = suppression
         self._seen = SeenKeys(pipeline.prepare.clean.remembered or 1)
         self._timed = _timed_keys(pipeline)
         self._refused_bytes = 0

@@ -39,8 +39,8 @@ def retentions(
 def hot(written_s: float, specs: Sequence[Pipeline]) -> Sequence[ForgettingTopic]:
     """Return until when answers of before a time may be hot, where any of these specs keeps them so.
 
-    They lie under hashes of what was asked, and nobody can tell whose they are. They are left to end: who asks once more
-    has them kept once more, so that there is nothing to gain by emptying the cache for all.
+    They lie under hashes of what was asked, and nobody can tell whose they are. They are left to end: who asks once
+    more has them kept once more, so that there is nothing to gain by emptying the cache for all.
     """
     if not (kept := [spec.serve.cache_ttl for spec in specs if spec.serve.cache != "off"]):
         return ()
