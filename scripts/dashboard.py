@@ -58,6 +58,16 @@ ROWS: tuple[tuple[str, tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...]]
                 "none",
                 ((f"sum by (loop) (headrace_suspected_partitions{HERE})", "{{loop}}"),),
             ),
+            (
+                "Segments held until somebody decides",
+                "none",
+                ((f"max by (pipeline) (headrace_freeze_held_segments{HERE})", "{{pipeline}}"),),
+            ),
+            (
+                "Labels that came later, by outcome",
+                "rps",
+                ((rate("headrace_preprocessing_labels_total", "pipeline, outcome"), "{{pipeline}} {{outcome}}"),),
+            ),
         ),
     ),
     (

@@ -95,10 +95,13 @@ def test_a_key_that_three_datasets_had_is_forgotten_once_whoever_is_killed(
     # Neither what comes later, nor what is made again of the producers' topic, has the key.
     lane.send((0, with_ada(400, 460)))
     until(lambda: len(lane.frozen()) == 5)
+    lane.send((0, [{**with_ada(0, 0)[0], "value": [DEPTH, 0.5]}]))
+    until(lambda: len(lane.dead()) == 2)
     lane.backfill("again", topic={"topic": lane.name}, rebuild=True)
     until(lambda: len(lane.frozen()) == 6)
     assert [keys(lane.dataset_rows(each)).count(ADA) for each in lane.frozen()] == [0] * 6
     assert found(lane) == []
     assert lane.frozen()[4].rejected["forgotten"] == 4
     letters = [(record.header("dead-rule"), record.key, record.value) for record in lane.dead()]
-    assert letters == [("forgotten", None, b"{}")]
+    assert letters == [("forgotten", None, b"{}"), ("outOfRange", None, b"{}")]
+    assert not any(trace in repr(record) for record in lane.dead() for trace in TRACES)

@@ -32,6 +32,14 @@ def told(lane: Any) -> list[tuple[str, str, int]]:
     return [(fact.request_id, fact.reason, fact.held.state) for fact in facts]
 
 
+def killed(child: Any, point: str, order: Callable[[], None]) -> None:
+    """Kill the service at a point of what it is ordered."""
+    child.arm(point)
+    order()
+    child.wait_held(point)
+    child.kill()
+
+
 def test_a_broken_producer_is_held_accepted_or_dropped_once_whoever_is_killed(
     lanes: Lanes, start: Start, until: Until
 ) -> None:
@@ -40,7 +48,12 @@ def test_a_broken_producer_is_held_accepted_or_dropped_once_whoever_is_killed(
     child = start()
     lane.send((0, measured(0)))
     until(lane.frozen)
-    lane.send((0, measured(60, unit=1_000)))
+    # Killed while a segment is held, after it was written and before that is told.
+    lane.send((0, measured(60, unit=1_000)[:-1]))
+    until(lambda: len(lane.rows()) == 119)
+    killed(child, "commit", lambda: lane.request("held"))
+    assert not lane.failed()
+    child = start()
     until(lambda: len(lane.failed()) == 1)
     lane.send((1, measured(120, unit=None)))
     until(lambda: len(lane.failed()) == 2)
@@ -49,7 +62,8 @@ def test_a_broken_producer_is_held_accepted_or_dropped_once_whoever_is_killed(
     until(lambda: len(lane.frozen()) == 2)
 
     unit, gone = lane.facts(dataset_pb2.DatasetFailed)
-    assert unit.reason.startswith(f"segment {unit.held.segment_id} is held, and its 60 rows are part of no dataset: ")
+    assert unit.reason.startswith(f"segment {unit.held.segment_id} is held, and its 59 rows are part of no dataset: ")
+    assert (unit.request_id, gone.request_id) == ("held", "")
     assert "field 'depth': the scale was 5, and is 5000" in unit.reason
     assert "field 'depth': the share that is missing was 0.0%, and is 100.0%" in gone.reason
     assert [(each.field, each.figure, each.before, each.after) for each in gone.held.suspicions] == [
@@ -58,15 +72,15 @@ def test_a_broken_producer_is_held_accepted_or_dropped_once_whoever_is_killed(
     assert [(each.partition, each.start, each.end) for each in gone.held.sources] == [(1, 0, 60)]
     later = lane.frozen()[1]
     assert sorted(keys(lane.dataset_rows(later))) == [*range(60), *range(180, 240)]
-    assert (later.segments, later.segment_rows, later.held_rows) == (4, 240, 120)
+    assert (later.segments, later.segment_rows, later.held_rows) == (4, 239, 119)
 
-    child.arm("transaction")
-    lane.settle("accept", unit.held.segment_id, ACCEPT)
-    child.wait_held("transaction")
-    child.kill()
+    killed(child, "transaction", lambda: lane.settle("accept", unit.held.segment_id, ACCEPT))
     assert len(lane.frozen()) == 2
+    child = start()
+    until(lambda: len(lane.frozen()) == 3)
+    killed(child, "transaction", lambda: lane.settle("drop", gone.held.segment_id, DROP))
+    assert [entry.segment_id for entry in lane.history().held] == [gone.held.segment_id]
     start()
-    lane.settle("drop", gone.held.segment_id, DROP)
     lane.settle("again", gone.held.segment_id, ACCEPT)
     lane.settle("none", "sha256:" + 64 * "0", DROP)
     until(lambda: len(lane.failed()) == 5)
@@ -74,7 +88,7 @@ def test_a_broken_producer_is_held_accepted_or_dropped_once_whoever_is_killed(
     (accepted,) = lane.frozen()[2:]
     assert (accepted.request_id, accepted.held.segment_id) == ("accept", unit.held.segment_id)
     assert (accepted.held.state, accepted.held_rows) == (hold_pb2.HOLD_STATE_ACCEPTED, 60)
-    assert sorted(keys(lane.dataset_rows(accepted))) == [*range(120), *range(180, 240)]
+    assert sorted(keys(lane.dataset_rows(accepted))) == [*range(119), *range(180, 240)]
     dropped, again, none = told(lane)[2:]
     assert dropped == (
         "drop",

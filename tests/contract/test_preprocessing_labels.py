@@ -16,6 +16,7 @@ from headrace_inference.core.releases import CachePolicy, Graph, Release
 from headrace_inference.core.served import Served
 from headrace_inference.core.tensors import OutputTensor
 from headrace_inference.transport.converters import outputs_part, to_served
+from headrace_preprocessing.transport import late_labels
 from headrace_runtime.kafka.envelopes import new_id
 
 from .lanes import keys, ranges, sound
@@ -82,33 +83,44 @@ def test_each_row_is_taken_once_with_its_label_however_often_the_service_is_kill
 
 
 @pytest.mark.usefixtures("preprocessing")
-def test_rows_without_labels_are_counted_and_a_request_is_answered(lanes: Lanes, until: Until) -> None:
+def test_rows_without_labels_are_counted_and_a_request_is_answered(
+    lanes: Lanes, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Its rows had their labels, which come later from now on; more than a few are kept before a cut takes them.
+    monkeypatch.setattr(late_labels, "MOST_ARRIVED", 20)
     lane = lanes()
+    lane.apply()
+    lane.send((2, sound(900, 960)))
+    until(lambda: len(lane.rows()) == 60)
+    lane.request("before")
+    until(lane.frozen)
     lane.label_later("1d, time: at")
     lane.apply()
     lane.send((0, rows(0, 60)))
-    until(lambda: len(lane.rows()) == 60)
+    until(lambda: len(lane.rows()) == 120)
     lane.request("first")
     until(lane.failed)
     assert lane.failed() == [("first", "no row has its label yet")]
     assert lane.history().awaiting.row_count == 60
-    assert lane.facts(segment_pb2.SegmentCut)[-1].segments == 0
+    assert lane.facts(segment_pb2.SegmentCut)[-1].segments == 1
 
     lane.send((0, rows(60, 120, FIRST_S + 2 * DAY_S)))
     lane.label(*labels(*range(30), *range(60, 120), at_s=FIRST_S + DAY_S))
+    until(lambda: lane.history().awaiting.label_count >= 20)
+    assert (len(lane.frozen()), lane.history().awaiting.row_count) == (1, 60)
     lane.request("second")
-    until(lane.frozen)
-    (frozen,) = lane.frozen()
+    until(lambda: len(lane.frozen()) == 2)
+    _, frozen = lane.frozen()
     assert sorted(keys(lane.dataset_rows(frozen))) == [*range(30), *range(60, 120)]
     assert ranges(frozen.sources) == [(0, 0, 120)]
     # The rows of the first day are known to be late once the second day is read.
     lane.label(*labels(999, at_s=FIRST_S + 2 * DAY_S))
     lane.send((1, sound(300, 360)))
-    until(lambda: len(lane.rows()) == 180)
+    until(lambda: len(lane.rows()) == 240)
     lane.request("third")
-    until(lambda: len(lane.frozen()) == 2)
-    assert dict(lane.frozen()[1].rejected) == {"unlabelled": 30}
-    assert dict(lane.manifest(lane.frozen()[1]).provenance.rejected) == {"unlabelled": 30}
+    until(lambda: len(lane.frozen()) == 3)
+    assert dict(lane.frozen()[2].rejected) == {"unlabelled": 30}
+    assert dict(lane.manifest(lane.frozen()[2]).provenance.rejected) == {"unlabelled": 30}
     assert lane.history().awaiting.row_count == 0
 
 
@@ -150,6 +162,12 @@ def test_answers_that_were_recorded_are_measured_once_their_labels_come(
     label(10, 40)
     label(50, 60)
     until(lambda: measured(lane).rows == 60)
+    # Whoever begins anew tells of the same, once, and of no part.
+    before = len(lane.facts(quality_pb2.QualityMeasured))
+    lane.narrow("value", "[0, 1]", "[0, 2]")
+    lane.apply()
+    until(lambda: len(lane.facts(quality_pb2.QualityMeasured)) > before)
+    assert {(fact.rows, fact.awaiting_labels) for fact in lane.facts(quality_pb2.QualityMeasured)[before:]} == {(60, 0)}
     scores = TASKS["classification"].scores(classes)
     scores.add(answers, truth)
     assert dict(measured(lane).metrics) == pytest.approx(scores.metrics(), rel=0, abs=1e-9)

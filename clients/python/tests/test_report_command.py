@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import grpc
 import onnx
 import pytest
+from headrace.events.v1 import hold_pb2
 from headrace.events.v1.artifact_pb2 import Artifact
 from headrace.registry.v1 import registry_service_pb2 as messages
 from headrace_data.manifest import Provenance
@@ -174,3 +176,23 @@ def test_a_store_that_cannot_be_read_names_the_setting(
     done = headrace("report", "digits", "--output", str(stocked), "--force")
     assert done.exit_code == 1
     assert "cannot be written" in done.stderr
+
+
+@pytest.mark.parametrize("what", [[], ["--dataset"]], ids=["version", "dataset"])
+@pytest.mark.usefixtures("stocked")
+def test_what_is_held_is_on_both_pages_with_what_decides(headrace, tmp_path: Path, registry, what: list[str]) -> None:
+    def page() -> str:
+        done = headrace("report", "digits", *what, "-o", str(tmp_path / "page.html"), "--force")
+        assert done.exit_code == 0, done.output
+        return " ".join(re.sub(r"<[^>]+>", " ", html.unescape((tmp_path / "page.html").read_text())).split())
+
+    assert "hold accept" not in page()
+    wind = hold_pb2.Suspicion(field="wind", figure="scale", before=5, after=5012.4)
+    for letter, state in (("a", hold_pb2.HOLD_STATE_DROPPED), ("b", hold_pb2.HOLD_STATE_HELD)):
+        segment = hold_pb2.HeldSegment(segment_id=f"sha256:{letter * 64}", rows=500, suspicions=[wind], state=state)
+        registry.held = [*registry.held, messages.Held(pipeline="digits", segment=segment)]
+    told = page()
+    assert "held 500 rows of 1 segment that wait for a decision" in told
+    assert "bbbbbbbbbbbb held 500 wind scale 5 \u2192 5012" in told
+    assert "aaaaaaaaaaaa dropped 500" in told
+    assert "headrace hold accept digits SEGMENT has one learned all the same" in told

@@ -4,8 +4,10 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from headrace_data.forgotten import Suppression, forgotten
 from headrace_data.spec import load_pipeline
 from headrace_ingestion.core.intake import Form, Intake
+from headrace_ingestion.transport.converters import dead_letter
 from headrace_runtime.records import Record
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -147,3 +149,26 @@ def test_a_select_reads_a_records_message_and_counts_what_it_cannot_read(new_int
     assert again.batches[0].rows.column("id").to_pylist() == ["r7"]
     (_, fault), *_ = intake.take([Record("", -1, 0, None, json.dumps(values[0]).encode())], numbered=True).rejected
     assert (fault.rule, fault.field) == ("missing", "id")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [b'{"id": "x", "level": "deep", "state": 0}', b'{"id": "ada", "level": "4321.5", "state": 7}', b"no JSON of ada"],
+    ids=["key of the message", "key of the record", "unreadable"],
+)
+def test_of_a_forgotten_key_a_letter_has_place_and_rule_alone(new_intake: Callable[..., Intake], value: bytes) -> None:
+    secret = b"0123456789abcdef" * 2
+    intake = new_intake()
+    record = Record("meters", 0, 3, b"somebody" if b"4321" in value else b"ada", value, [("who", b"ada")])
+    ((_, before),) = intake.take([record]).rejected
+    intake.forgotten = lambda: Suppression([forgotten("ada", secret)], lambda _: secret)
+    other = record._replace(offset=4, key=None, value=b'{"id": "grace", "level": "9"}')
+    (_, rejection), (_, spared) = intake.take([record, other]).rejected
+    assert (rejection.rule, rejection.field, rejection.forgotten) == (before.rule, before.field, True)
+    letter = dead_letter(record, rejection, "meters", intake)
+    assert (letter.offset, letter.key, letter.value, letter.headers, letter.withheld) == (3, None, None, [], True)
+    assert not any(trace in repr(letter) for trace in ("ada", "4321", "somebody"))
+    assert (spared.forgotten, dead_letter(other, spared, "meters", intake).value) == (False, other.value)
+    large = record._replace(offset=5, key=b"ada", value=b"x" * 2_000)
+    ((_, rejection),) = intake.take([large]).rejected
+    assert (rejection.rule, rejection.forgotten) == ("oversized", True)

@@ -17,8 +17,9 @@ import pytest
 from headrace_data.batches import TIME, TIME_TYPE
 from headrace_data.dataset import DatasetReader
 from headrace_data.folder import FileRef, Folder
+from headrace_data.held import Held
 from headrace_data.history import History, keep
-from headrace_data.manifest import Manifest, Provenance
+from headrace_data.manifest import Manifest, Provenance, SegmentManifest
 from headrace_data.records import RecordChecker
 from headrace_data.retention import retained
 from headrace_data.segments import SegmentWriter
@@ -82,11 +83,11 @@ class Mill:
         times = pa.array([START + timedelta(days=day, minutes=n) for n in range(100)], TIME_TYPE)
         return batch.set_column(batch.schema.get_field_index(TIME), pa.field(TIME, TIME_TYPE), times)
 
-    def cut(self, day):
+    def cut(self, day, held=None):
         """Cut a day, as the freezer does, and return the dataset that is announced."""
         writer = SegmentWriter(self.pipeline, self.store)
         writer.add(self.rows(day))
-        entry = keep(writer.finish(NOWHERE), self.pipeline, self.store)
+        entry = keep(writer.finish(NOWHERE), self.pipeline, self.store).model_copy(update={"held": held})
         manifest, history = Windows(self.pipeline, self.store).dataset(self.history.and_cut(entry))
         self.history = retained(history, self.pipeline)
         self.histories = {("digits", 0): self.put(self.history.to_json())}
@@ -168,6 +169,8 @@ def mill(ledger, world, tmp_path):
 def test_nothing_that_is_needed_goes_and_everything_else_does(mill):
     for day in (1, 2, 3):
         mill.release(day)
+    for dropped in (False, True):
+        mill.cut(5 + dropped, Held(suspicions=(), dropped=dropped))
     running, told = mill.begin(4)
     needed = mill.names()
     mill.store.put(b"PAR1 of a cut that nobody announced")
@@ -176,10 +179,10 @@ def test_nothing_that_is_needed_goes_and_everything_else_does(mill):
     (mill.folder / "sha256/ab").mkdir(exist_ok=True)
     (mill.folder / "sha256/ab/.writing-0123").write_bytes(b"half")
     gone = mill.collect()
-    # Of each day but the last, an older history, and of each run that has ended a checkpoint.
+    # Of each cut but the last, an older history, and of each run that has ended a checkpoint.
     assert gone == {
         "parts of datasets": 1,
-        "documents": 1 + 3,
+        "documents": 1 + 5,
         "files of runs": 1 + 6,
         "unfinished writes": 1,
     }
@@ -191,6 +194,9 @@ def test_nothing_that_is_needed_goes_and_everything_else_does(mill):
     kept = fates(mill.collector().collect(dry_run=True))[ObjectFate.KEPT]
     assert set(kept) == {HISTORY, DATASET, VERSION, RUN}
     assert mill.collect() == {}, "once"
+    for entry in mill.history.entries:
+        parts = SegmentManifest.from_json(mill.store.get(entry.manifest)).parts
+        assert all(mill.store.get(each) for each in (*parts, entry.sketch)), entry.held
     assert mill.ledger.learn(told), "the run goes on to its end"
     assert mill.store.get(told.weights)
 

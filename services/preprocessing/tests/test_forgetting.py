@@ -35,12 +35,14 @@ from headrace_data.segments import SegmentWriter
 from headrace_data.spec import Pipeline, load_pipeline
 from headrace_data.split import SPLITS
 from headrace_data.windows import Windows
+from headrace_preprocessing.transport import bounds
 from headrace_preprocessing.transport.blobs import Blobs
 from headrace_preprocessing.transport.converters import leave_out
+from headrace_preprocessing.transport.erasure import Erasure, Plan
 from headrace_preprocessing.transport.forgetting import Forgetting
 from headrace_preprocessing.transport.orders import TakenIn
 from headrace_preprocessing.transport.suppressing import suppression_of
-from headrace_runtime.object_store import Artifact, ObjectStore
+from headrace_runtime.object_store import Artifact, ObjectStore, digest_of
 
 SPEC = """
 apiVersion: headrace/v1
@@ -129,7 +131,7 @@ class Home:
                 raise KeyboardInterrupt
 
         topics = [forget_pb2.ForgettingTopic(topic="calls", holds="records")]
-        return Forgetting(self.pipeline, self.store, lambda _: topics).take(asked, 1.0, self.history, beat)
+        return Forgetting(self.pipeline, self.store, lambda _, __: topics).take(asked, 1.0, self.history, beat)
 
     def found(self) -> list[str]:
         """Return the traces that the store has, in bytes and in what Parquet files read as."""
@@ -147,6 +149,10 @@ class Home:
     def callers(self, frozen: Artifact) -> list[str]:
         reader = DatasetReader(self.dataset(frozen), Blobs(self.store))
         return sorted(key for split in SPLITS for rows in reader.batches(split) for key in rows["caller"].to_pylist())
+
+
+def path_of(home: Home, digest: str) -> Path:
+    return home.folder / f"sha256/{digest[7:9]}/{digest[7:]}"
 
 
 def told(taken: TakenIn) -> forget_pb2.KeyForgotten:
@@ -279,13 +285,12 @@ def test_what_another_pipeline_is_about_to_name_stays_and_what_nobody_named_goes
         writer.add(RecordChecker(pipeline.stream).check(values, [0] * 10, list(range(10))).batch)
         digests += [part.digest for part in writer.finish(NOWHERE).manifest.parts]
     own, others = digests
-    left = [f"part {others}: it is new, and nobody names it yet: forget the key again in an hour"]
+    left = [f"{others}: a part that is new, and nobody names it yet: forget the key again in an hour"]
     fact = told(home.copied(home.folder.parent / "new").forget())
     assert list(fact.left) == left
     assert own in {each.digest for each in fact.erased}
 
-    path = home.folder / f"sha256/{others[7:9]}/{others[7:]}"
-    os.utime(path, (time.time() - 7_200,) * 2)
+    os.utime(path_of(home, others), (time.time() - 7_200,) * 2)
     assert not told(home.forget()).left
     assert home.found() == []
 
@@ -344,3 +349,51 @@ def test_what_waits_for_labels_is_without_the_key_too(home: Home) -> None:
     found = [row for batch in waiting_rows(left, late, blobs) for row in batch["caller"].to_pylist()]
     assert len(found) == 18
     assert ADA not in found
+
+
+def test_what_a_rival_puts_behind_the_look_stays_and_so_does_a_file_that_waits_for_its_backfill(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = pa.Table.from_pylist([record(row) for row in range(200, 210)])
+    pq.write_table(rows, file := home.folder.parent / "upload")
+    upload = home.store.put_file(file)
+    (named,) = {part.digest for part in home.dataset(home.frozen[0]).slices[0].parts if part.partition == 1}
+    part, find = path_of(home, named).read_bytes(), Erasure.of
+
+    def raced(erasure: Erasure, *given: Any) -> Plan:
+        plan = find(erasure, *given)
+        home.store.put(part)
+        return plan
+
+    monkeypatch.setattr(Erasure, "of", raced)
+    fact = told(home.forget())
+
+    assert sorted(fact.left) == [
+        f"{upload.digest}: a file that a backfill may be about to take in: forget the key again in a day",
+        f"{named}: it was put again meanwhile: forget the key again",
+    ]
+    assert path_of(home, named).read_bytes() == part
+    assert path_of(home, upload.digest).exists()
+    assert fact.erased_count == len(fact.erased) > 0
+    assert not {named, upload.digest} & {each.digest for each in fact.erased}
+    os.utime(path_of(home, upload.digest), (time.time() - 90_000,) * 2)
+    home.forget(request="again")
+    assert not path_of(home, upload.digest).exists()
+
+
+def test_long_lists_are_whole_in_the_store_and_short_in_the_message(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = told(home.copied(home.folder.parent / "whole").forget())
+    monkeypatch.setattr(bounds, "MOST_TOLD", 2)
+    fact = told(home.copied(home.folder.parent / "bounded").forget())
+
+    assert not whole.HasField("whole")
+    kinds = [each.kind for each in fact.erased]
+    assert (kinds.count("dataset"), len(kinds), len(fact.segments)) == (3, 5, 2)
+    counts = (len(whole.segments), 12, len(whole.erased))
+    assert [(each.segment_count, each.rows, each.erased_count) for each in (fact, whole)] == [counts] * 2
+    data = (home.folder.parent / "bounded" / secrets_folder("calls") / "whole" / f"{ORDER}.json").read_bytes()
+    assert (digest_of(data), len(data)) == (fact.whole.digest, fact.whole.size_bytes)
+    lists = json.loads(data)
+    assert [len(lists[name]) for name in ("segments", "erased", "left")] == [3, len(whole.erased), 0]

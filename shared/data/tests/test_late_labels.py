@@ -127,6 +127,11 @@ class Cuts:
             self.taken += zip(each.column("loan").to_pylist(), each.column("repaid").to_pylist(), strict=True)
             self.places += zip(each.column(PARTITION).to_pylist(), each.column(OFFSET).to_pylist(), strict=True)
 
+    def keep(self, labels: Sequence[Label], now_us: int = NOW_US) -> None:
+        """Keep the labels that came, and read on."""
+        self.last = LabelJoin(LOANS, self.store, self.awaiting, [labels_of(labels)], now_us).labels_alone()
+        self.awaiting = self.last.awaiting
+
 
 @settings(max_examples=25, deadline=None)
 @given(st.data())
@@ -145,11 +150,14 @@ def test_any_interleaving_of_rows_labels_cuts_and_kills_gives_the_same_rows_once
             offsets[event.partition] += 1
         else:
             labels.append(event)
-        done = data.draw(st.sampled_from(["read on", "killed", "cut"]))
-        if done != "read on":
+        done = data.draw(st.sampled_from(["read on", "killed", "cut", "labels kept"]))
+        if done in ("killed", "cut"):
             cuts.cut(rows, labels, killed=done == "killed")
         if done == "cut":
             rows, labels = [], []
+        if done == "labels kept":
+            cuts.keep(labels)
+            labels = []
     cuts.cut(rows, labels)
     assert sorted(cuts.taken) == sorted((key, f"v{key}") for key in labelled)
     assert cuts.awaiting.row_count == count - len(labelled)
@@ -214,6 +222,16 @@ def test_a_label_is_kept_as_long_as_its_row_may_come_and_then_counted() -> None:
     assert cuts.last is not None
     assert cuts.last.unmatched == 1
     assert len(kept_labels(cuts.awaiting, LOANS, cuts.store)) == 0
+
+
+def test_labels_that_no_row_comes_for_are_kept_without_a_cut_and_given_up_in_time() -> None:
+    cuts = Cuts(awaiting=Awaiting(rejected={"type": 3}))
+    cuts.keep([Label(key, "soon", 100.0) for key in range(5)])
+    cuts.keep([Label(5, "later", 120.0)], now_us=NOW_US + 11_000_000)
+    assert (cuts.awaiting.label_count, cuts.awaiting.rejected) == (1, {"type": 3})
+    assert cuts.last is not None
+    assert cuts.last.unmatched == 5
+    assert len(cuts.last.label_keys) == 1
 
 
 def test_a_row_that_has_its_label_does_not_wait() -> None:

@@ -93,12 +93,15 @@ def proof(done: ForgottenKey, versions: Sequence[Version]) -> View:
         "request_id": told.request_id,
         "key": {"secret": told.key.secret, "digest": told.key.digest},
         "time": _time(done.occur_time),
+        "rows": told.rows or sum(each.rows for each in told.segments),
+        "segment_count": told.segment_count or len(told.segments),
         "segments": [{"segment_id": each.segment_id, "rows": each.rows} for each in told.segments],
         "datasets": [
             {"dataset_id": each.dataset_id, **{split: getattr(each, split) for split in SPLITS}}
             for each in told.datasets
         ],
         "versions": [_version(each) for each in versions if each.trained.version_id in done.version_ids],
+        "erased_count": told.erased_count or len(told.erased),
         "erased": [
             {"kind": each.kind, "digest": each.digest, "replacement": each.replacement or None} for each in told.erased
         ],
@@ -107,6 +110,7 @@ def proof(done: ForgottenKey, versions: Sequence[Version]) -> View:
         ],
         "topics": [_topic(each) for each in told.topics],
         "left": list(told.left),
+        "whole": {"uri": told.whole.uri, "digest": told.whole.digest} if told.HasField("whole") else None,
         "retrain": told.retrain,
     }
 

@@ -19,10 +19,12 @@ from headrace_runtime.process.service import Component, Service, settle
 from headrace_runtime.record_topics import group_of
 from headrace_runtime.records import Outgoing
 from headrace_runtime.rpc.host import MAX_ANSWER_BYTES, GrpcHost
+from headrace_runtime.stream.cuts import NewestCuts
 from headrace_runtime.stream.loops import TransactionLoop
 from headrace_runtime.stream.pipelines import PipelineParts
 
 from headrace_ingestion.adapters.dead_log import DeadLog
+from headrace_ingestion.adapters.forgotten_now import ForgottenNow
 from headrace_ingestion.adapters.push_log import PushLog
 from headrace_ingestion.core.intake import Intake
 from headrace_ingestion.core.line import PushLine
@@ -40,12 +42,12 @@ NAME = "ingestion"
 def build(settings: Settings) -> Service:
     """Return the service: a loop for each pipeline, and the gRPC server."""
     entrances: dict[str, Entrance] = {}
-    log = PushLog(settings)
+    log, cuts = PushLog(settings), NewestCuts(settings, NAME)
 
     def forget(pipeline: str) -> None:
         entrances.pop(pipeline, None)
 
-    pipelines = PipelineParts(settings, NAME, partial(_pipeline_parts, settings, entrances), forget)
+    pipelines = PipelineParts(settings, NAME, partial(_pipeline_parts, settings, entrances, cuts), forget)
     # Transactions of one producer come one after another anyway.
     writing = ThreadPoolExecutor(1, thread_name_prefix="push")
     letters = DeadLetterDesk(
@@ -65,12 +67,14 @@ def build(settings: Settings) -> Service:
         settings.max_message_bytes,
     )
     settle()
-    return Service(NAME, [log, pipelines, host])
+    return Service(NAME, [log, cuts, pipelines, host])
 
 
-def _pipeline_parts(settings: Settings, entrances: dict[str, Entrance], applied: PipelineApplied) -> list[Component]:
+def _pipeline_parts(
+    settings: Settings, entrances: dict[str, Entrance], cuts: NewestCuts, applied: PipelineApplied
+) -> list[Component]:
     try:
-        intake = _intake(settings, applied)
+        intake = _intake(settings, applied, cuts)
     except Exception:
         # The spec before it may store what is not to be stored any more.
         entrances.pop(applied.pipeline, None)
@@ -109,13 +113,14 @@ def _pipeline_parts(settings: Settings, entrances: dict[str, Entrance], applied:
     return [loop]
 
 
-def _intake(settings: Settings, applied: PipelineApplied) -> Intake:
+def _intake(settings: Settings, applied: PipelineApplied, cuts: NewestCuts) -> Intake:
     pipeline = parse_canonical(applied.spec.json).incarnated(applied.incarnation)
     keys = KeyFolder(settings.personal_keys_dir, KEYS_SETTING).key
     schemas = schemas_of(pipeline.stream, settings.registry_access)
     payloads = ObjectStore(settings.store_url) if pipeline.stream.references else None
     sizes = settings.batch_bytes, settings.max_record_bytes
     intake = Intake(pipeline, *sizes, keys=keys, schemas=schemas, payloads=payloads)
+    intake.forgotten = ForgottenNow(pipeline, cuts, ObjectStore(settings.store_url))
     intake.keys_dir = settings.personal_keys_dir
     intake.store_url = settings.store_url
     return intake

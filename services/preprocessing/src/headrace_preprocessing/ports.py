@@ -12,6 +12,7 @@ from headrace.events.v1.forget_pb2 import ForgettingTopic
 from headrace_data.files import Rows
 from headrace_data.history import History
 from headrace_data.private import Keys
+from headrace_data.spec import Pipeline
 from headrace_runtime.records import Place, Record
 
 
@@ -48,8 +49,11 @@ class Histories(Protocol):
 class Retentions(Protocol):
     """How long topics keep the records of a pipeline."""
 
-    def __call__(self, written_s: float) -> Sequence[ForgettingTopic]:
-        """Return where records lie that were written before a time (seconds since 1970), and until when."""
+    def __call__(self, written_s: float, specs: Sequence[Pipeline]) -> Sequence[ForgettingTopic]:
+        """Return where records lie that were written before a time (seconds since 1970), and until when.
+
+        `specs` are all that the pipeline ever was.
+        """
 
 
 class TopicRanges(Protocol):

@@ -17,10 +17,12 @@ from headrace_runtime.object_store import ObjectStore
 from headrace_runtime.process.service import Component, Service, settle
 from headrace_runtime.record_topics import group_of, raw_topic
 from headrace_runtime.records import Outgoing
+from headrace_runtime.stream.cuts import NewestCuts
 from headrace_runtime.stream.loops import TransactionLoop
 from headrace_runtime.stream.pipelines import PipelineParts
 
 from headrace_preprocessing.adapters.clean_log import rows_between
+from headrace_preprocessing.adapters.forgotten_now import ForgottenNow
 from headrace_preprocessing.adapters.histories import Histories
 from headrace_preprocessing.adapters.retentions import retentions
 from headrace_preprocessing.adapters.seen_log import SeenLog
@@ -41,21 +43,26 @@ NAME = "preprocessing"
 
 def build(settings: Settings) -> Service:
     """Return the service: a cleaning loop and a freezer for each pipeline."""
-    events = EventProducer(settings, NAME)
+    events, cuts = EventProducer(settings, NAME), NewestCuts(settings, NAME)
 
     def parts(applied: PipelineApplied) -> list[Component]:
-        return _pipeline_parts(settings, events, pipelines.ask, applied)
+        return _pipeline_parts(settings, events, cuts, pipelines.ask, applied)
 
     pipelines = PipelineParts(settings, NAME, parts)
     settle()
-    return Service(NAME, [events, pipelines])
+    return Service(NAME, [events, cuts, pipelines])
 
 
 def _pipeline_parts(
-    settings: Settings, events: EventProducer, ask: Callable[[], threading.Event], applied: PipelineApplied
+    settings: Settings,
+    events: EventProducer,
+    cuts: NewestCuts,
+    ask: Callable[[], threading.Event],
+    applied: PipelineApplied,
 ) -> list[Component]:
     pipeline = parse_canonical(applied.spec.json).incarnated(applied.incarnation)
     cleaner = Cleaner(pipeline)
+    cleaner.forgotten = ForgottenNow(pipeline, cuts, ObjectStore(settings.store_url))
     name = group_of(NAME, pipeline.own_name)
     troubles = Troubles(settings, NAME)
 

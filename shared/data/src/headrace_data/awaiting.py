@@ -42,6 +42,12 @@ class Awaiting(Document):
     """The broker's id of the topic that the rows are of; empty where nobody knows."""
     rejected: dict[str, int] = pydantic.Field(default={}, exclude_if=lambda value: not value)
     """Rows that were rejected or given up since the newest segment, by rule: the next segment tells of them."""
+    masked: dict[str, int] = pydantic.Field(default={}, exclude_if=lambda value: not value)
+    """What was masked in texts since the newest segment, by kind: the next segment tells of it."""
+    unread: dict[str, int] = pydantic.Field(default={}, exclude_if=lambda value: not value)
+    """Values that a SELECT could not read since the newest segment, by field: the next segment tells of them."""
+    time_sources: tuple[str, ...] = pydantic.Field(default=(), exclude_if=lambda value: not value)
+    """Where the event times of the rows that wait come from."""
 
     @property
     def digests(self) -> list[str]:

@@ -112,8 +112,8 @@ class Backfill:
         self._store, self._now_s, self._beat = store, now_s, beat
         self._has_names = stream.format_kind == "json" and stream.select is None and stream.envelope is None
         """Whether records have the values of fields under the names of these."""
-        self._checker = RecordChecker(stream, keys, schemas, payloads)
-        self._suppression = suppression
+        self._checker, self._suppression = RecordChecker(stream, keys, schemas, payloads), suppression
+        self._checker.forgotten = lambda: suppression
         self._seen = SeenKeys(pipeline.prepare.clean.remembered or 1)
         self._timed = _timed_keys(pipeline)
         self._refused_bytes = 0
@@ -226,7 +226,7 @@ class Backfill:
             return
         if time_us is None and rows.times is not None and not np.isnat(rows.times[row]):
             time_us = int(rows.times[row].astype(np.int64))
-        withheld = len(rows.values[row] or b"") if self._checker.withholds else None
+        withheld = len(rows.values[row] or b"") if self._checker.withholds or rejection.forgotten else None
         self.refused.append(Refused(source, int(rows.numbers[row]), value, rejection, time_us, withheld))
 
     def _shown(self, value: bytes | None, rejection: Rejection, message: Message | None) -> bytes | None:
@@ -234,6 +234,8 @@ class Backfill:
 
         The texts that it was refused for are left out when these hold personal data.
         """
+        if rejection.forgotten:
+            return None
         if self._checker.withholds:
             value = self._checker.letter(value, message)
         policy = self._pipeline.prepare.clean.personal

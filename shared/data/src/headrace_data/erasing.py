@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from headrace_data.batches import LINEAGE, OFFSET, TIME, arrow_type
+from headrace_data.batches import LINEAGE, OFFSET, PARTITION, TIME, arrow_type
 from headrace_data.errors import DatasetInvalid
 from headrace_data.forgotten import FORGOTTEN
 from headrace_data.identity import LEAF
@@ -68,6 +68,14 @@ def may_be_of(data: bytes, fields: Sequence[Field]) -> bool:
     """Return whether a Parquet file has the columns of rows with these fields."""
     try:
         return _are_columns_of(pq.read_schema(pa.BufferReader(data)), fields)
+    except (pa.ArrowException, OSError, ValueError):
+        return False
+
+
+def has_places(data: bytes) -> bool:
+    """Return whether the rows of a Parquet file say where they come from, as parts do; files of callers do not."""
+    try:
+        return {PARTITION, OFFSET} <= set(pq.read_schema(pa.BufferReader(data)).names)
     except (pa.ArrowException, OSError, ValueError):
         return False
 

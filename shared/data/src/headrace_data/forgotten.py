@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Annotated, Final
 
 import numpy as np
@@ -84,10 +85,14 @@ class Suppression:
 
     def among(self, keys: pa.Array) -> Mask:
         """Return which of these keys, whole numbers or texts, are forgotten; null is none."""
-        found = np.zeros(len(keys), dtype=np.bool_)
+        return self.texts(keys.cast(pa.string()).to_pylist()) if self._known else np.zeros(len(keys), dtype=np.bool_)
+
+    def texts(self, texts: Sequence[str | None]) -> Mask:
+        """Return which of these texts are forgotten keys; None is none."""
+        found = np.zeros(len(texts), dtype=np.bool_)
         for secret, digests in self._known:
             begun = hashlib.blake2b(key=secret, digest_size=_DIGEST_BYTES)
-            for row, text in enumerate(keys.cast(pa.string()).to_pylist()):
+            for row, text in enumerate(texts):
                 if text is not None:
                     one = begun.copy()
                     one.update(text.encode())
@@ -109,12 +114,46 @@ class Suppression:
         return batch.filter(pa.array(~gone)), [rejection(row) for row in np.flatnonzero(gone).tolist()]
 
 
+class Anybody(Suppression):
+    """Takes every key for a forgotten one: for letters, where some are forgotten and the secret is not to be had."""
+
+    def __init__(self) -> None:
+        super().__init__((), lambda _: b"")
+
+    def __bool__(self) -> bool:
+        return True
+
+    def among(self, keys: pa.Array) -> Mask:
+        """Return that all are."""
+        return np.ones(len(keys), dtype=np.bool_)
+
+    def texts(self, texts: Sequence[str | None]) -> Mask:
+        """Return that all are."""
+        return np.ones(len(texts), dtype=np.bool_)
+
+    def rows(self, batch: pa.RecordBatch, pipeline: Pipeline) -> Mask:
+        """Return that all are."""
+        return np.ones(len(batch), dtype=np.bool_)
+
+
 NOTHING_FORGOTTEN: Final = Suppression((), lambda _: b"")
+Now = Callable[[], Suppression]
+"""Returns what tells the keys that are forgotten by now."""
+
+
+def nothing_forgotten() -> Suppression:
+    """Return that no key is forgotten."""
+    return NOTHING_FORGOTTEN
 
 
 def rejection(position: int) -> Rejection:
     """Return why a row with a forgotten key is dropped."""
     return Rejection(position, FORGOTTEN, "", "record: its key was forgotten")
+
+
+def hushed(rejection: Rejection) -> Rejection:
+    """Return why a record with a forgotten key is refused, without what it holds."""
+    return replace(rejection, reason=f"{rejection.field or 'record'}: its key was forgotten", forgotten=True)
 
 
 def known(keys: Sequence[Forgotten], key: Forgotten) -> tuple[Forgotten, ...]:

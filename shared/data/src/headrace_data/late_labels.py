@@ -165,19 +165,25 @@ class LabelJoin:
 
     def finish(self) -> Joined:
         """Keep what waits, and return it. To be called once, when the last rows were taken."""
+        return self._kept(Awaiting(rows=self._writer.finish()))
+
+    def labels_alone(self) -> Joined:
+        """Keep the labels, and return what waits with them: the rows of before. To be called in place of the others."""
+        return self._kept(self._before)
+
+    def _kept(self, before: Awaiting) -> Joined:
         labels, newest = self._labels, self._newest
         kept = labels.kept(newest, self._now_us)
         table = labels.table.set_column(labels.table.column_names.index(USED), USED, pa.array(labels.used))
-        awaiting = Awaiting(
-            rows=self._writer.finish(),
-            labels=keep_labels(table.filter(pa.array(kept)), self._store),
-            label_count=int(kept.sum()),
-            watermark=None if newest == NO_TIME else int(newest),
-            topic_id=self._topic_id,
-        )
+        update = {
+            "labels": keep_labels(table.filter(pa.array(kept)), self._store),
+            "label_count": int(kept.sum()),
+            "watermark": None if newest == NO_TIME else int(newest),
+            "topic_id": self._topic_id,
+        }
         unmatched = int((~kept & ~labels.used).sum())
         keys = tuple(self._keys), labels.digests[kept]
-        return Joined(awaiting, self._unlabelled, self._repeated, unmatched, *keys)
+        return Joined(before.model_copy(update=update), self._unlabelled, self._repeated, unmatched, *keys)
 
     def _with_labels(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Return the rows of a batch that have a label; count and keep the others."""

@@ -27,6 +27,7 @@ from headrace_data.batches import LAST_US, TIME, TIME_TYPE, arrow_schema
 from headrace_data.columns import Column, Piece
 from headrace_data.decoders import decoder_of
 from headrace_data.event_time import FUTURE, TimeColumn
+from headrace_data.forgotten import Now, hushed, nothing_forgotten
 from headrace_data.formats import FILES, Schemas
 from headrace_data.formats.file_fields import rows_decoded, rows_together
 from headrace_data.formats.framing import with_header
@@ -99,6 +100,9 @@ class RecordChecker:
             self._names.append(stream.time)
             self._columns.append(TimeColumn(may_lack=may_lack_time))
         self._schema = arrow_schema(stream.fields)
+        self._key = stream.key_field
+        self.forgotten: Now = nothing_forgotten
+        """Tells which keys are forgotten: of what such a record holds, its rejection tells nothing."""
         self._is_json = stream.format_kind in ("json", "json-schema")
         self._references = References(stream.references or (), payloads) if stream.references and payloads else None
         self._is_file = stream.format_kind in FILES
@@ -150,7 +154,7 @@ class RecordChecker:
         batch = pa.RecordBatch.from_arrays([*arrays, *lineage], schema=self._schema)
         if now_s is not None:
             batch = self._without_future(batch, np.flatnonzero(kept), now_s, rejected)
-        rejected.sort(key=lambda rejection: rejection.position)
+        rejected = self._hushed(sorted(rejected, key=lambda rejection: rejection.position), values, messages)
         return Checked(batch, self._private.told(rejected) if self.withholds else rejected, masked, unread)
 
     def require_key(self) -> None:
@@ -172,6 +176,26 @@ class RecordChecker:
                 record = {name: found[0] for name, found in zip(self._names, read, strict=True)}
                 return self._private.letter(record, dict(zip(self._names, self._columns, strict=True)))
         return None
+
+    def _hushed(
+        self, rejected: list[Rejection], values: Sequence[bytes | None], messages: Sequence[Message] | None
+    ) -> list[Rejection]:
+        """Return rejections, those of records with forgotten keys without what these hold.
+
+        The key of a record that nobody can read is not known; that of its message may be the same.
+        """
+        if self._key is None or not rejected or not (suppression := self.forgotten()):
+            return rejected
+        places = [rejection.position for rejection in rejected]
+        some = None if messages is None else [messages[place] for place in places]
+        gone = suppression.texts([_text(message.key) for message in some or ()] or [None] * len(places))
+        at = self._names.index(self._key.name)
+        for read, positions, _ in self._columns_of([values[place] for place in places], some, [], Counter()):
+            for position, value in zip(positions, read[at], strict=True):
+                if (piece := self._columns[at].read([value])) is not None:
+                    (keys,), _counts = self._private.treated([self._key.name], [self._columns[at].build([piece])])
+                    gone[position] |= suppression.among(keys)[0]
+        return [hushed(each) if is_gone else each for each, is_gone in zip(rejected, gone.tolist(), strict=True)]
 
     def _arrays(
         self,
@@ -289,6 +313,10 @@ class RecordChecker:
             if fault := column.fault(values[0]):
                 return Rejection(position, fault.rule, name, f"{name}: {fault.reason}")
         raise AssertionError("a column refused a value without a fault")
+
+
+def _text(key: bytes | None) -> str | None:
+    return None if key is None else key.decode(errors="replace")
 
 
 def _shown(moment: datetime) -> str:

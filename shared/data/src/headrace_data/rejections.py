@@ -17,3 +17,5 @@ class Rejection:
     """The field it breaks it with; empty when the record as a whole is wrong."""
     reason: str
     """What was expected and what came, naming the field."""
+    forgotten: bool = False
+    """Whether its key was forgotten: nothing is told of what it holds."""

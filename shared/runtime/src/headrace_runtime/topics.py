@@ -143,7 +143,7 @@ SEGMENT_CUT = Topic(
     "pipeline",
     lambda message: f"{message.pipeline}.{message.incarnation}" if message.incarnation else str(message.pipeline),
     ("preprocessing",),
-    ("preprocessing", "model-registry"),
+    ("ingestion", "preprocessing", "model-registry"),
     "the segments of each pipeline, of which its datasets are made",
     partitions=1,
     production_partitions=1,

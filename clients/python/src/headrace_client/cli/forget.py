@@ -79,7 +79,7 @@ def forgotten(found: list[View]) -> list[RenderableType]:
             plain(each["pipeline"]),
             each["key"]["digest"][:8],
             str(each["time"])[:19].replace("T", " "),
-            str(sum(segment["rows"] for segment in each["segments"])),
+            str(each["rows"]),
             str(len(each["datasets"])),
             ", ".join(str(version["ordinal"]) for version in each["versions"]) or "none",
         ]
@@ -100,11 +100,9 @@ def _key(given: str | None) -> str:
 
 
 def _parts(told: dict[str, Any]) -> list[RenderableType]:
-    segments, erased = told["segments"], told["erased"]
-    rows = sum(each["rows"] for each in segments)
     parts: list[RenderableType] = [
-        f"{rows} rows of {len(segments)} segments are erased; {len(erased)} objects are gone from the store, of "
-        f"{sum(each['objects'] for each in told['searched'])} that were looked at "
+        f"{told['rows']} rows of {told['segment_count']} segments are erased; {told['erased_count']} objects are gone "
+        f"from the store, of {sum(each['objects'] for each in told['searched'])} that were looked at "
         f"({size_text(sum(each['size_bytes'] for each in told['searched']))})"
     ]
     if told["datasets"]:
@@ -120,6 +118,8 @@ def _parts(told: dict[str, Any]) -> list[RenderableType]:
     until = [[plain(each["topic"]), plain(each["holds"]), _until(each)] for each in told["topics"]]
     parts.append(table(["topic", "still has", "until"], until))
     parts += [plain(reason) for reason in told["left"]]
+    if told["whole"]:
+        parts.append(f"The proof has the beginnings of long lists: {plain(told['whole']['uri'])} has them whole.")
     return parts
 
 
@@ -128,4 +128,4 @@ def _dataset(each: dict[str, Any]) -> list[str]:
 
 
 def _until(topic: dict[str, Any]) -> str:
-    return plain(topic["remark"] or str(topic["until"])[:10])
+    return plain(topic["remark"] or str(topic["until"])[:16].replace("T", " "))

@@ -18,6 +18,7 @@ from headrace_client.report import page
 from headrace_client.report.by_column import by_column, examples
 from headrace_client.report.charts import grouped_bars, histogram_chart, lines_chart
 from headrace_client.report.facts import Array, DatasetFacts, class_name
+from headrace_client.report.held import held_section, held_tile
 from headrace_client.report.markup import Html, counted, element, joined, moment
 from headrace_client.report.measures import histogram, missing, thinned
 from headrace_client.report.svg import readable
@@ -78,7 +79,7 @@ def dataset_page(facts: DatasetFacts) -> str:
         page.Tile("features", str(len(manifest.features)), _inputs(facts)),
         page.Tile("rejected", f"{rejected:,}", f"{rejected / (rejected + rows):.1%} of all records"),
     ]
-    tiles += _counted_tiles(dataset, left_out)
+    tiles += [*_counted_tiles(dataset, left_out), *held_tile(facts.held)]
     parts: list[tuple[str, str, Html]] = [
         ("Label", "What is to be predicted, in each split.", _label(facts)),
         ("Columns", _columns_lead(facts), page.cards(*_columns(facts), dense=True)),
@@ -87,6 +88,7 @@ def dataset_page(facts: DatasetFacts) -> str:
         ("Rejected records", "Records of the same range that are not in the dataset.", _rejected(facts)),
         ("Provenance", "Where the rows came from: the same range gives the same id.", _origin(facts)),
     ]
+    parts[-1:-1] = held_section(facts.held)
     if alike := _alike(facts):
         lead = "Texts that differ by blanks, case or hidden characters only, and are told apart all the same."
         parts.insert(1, ("Nearly alike", lead, alike))

@@ -51,6 +51,8 @@ class DatasetFacts:
     """Versions that were trained on it."""
     letters: Letters | None = None
     """None where ingestion could not be asked."""
+    held: Sequence[View] = ()
+    """The segments of its pipeline that are held or were dropped, oldest first."""
 
     @property
     def rows_read(self) -> int:
@@ -146,3 +148,5 @@ class VersionFacts:
     """What versions of its pipeline scored on new rows while they were served, oldest first."""
     decisions: Sequence[View] = ()
     """Which datasets of its pipeline were trained on, oldest first."""
+    held: Sequence[View] = ()
+    """The segments of its pipeline that are held or were dropped, oldest first."""

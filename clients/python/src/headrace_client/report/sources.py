@@ -20,10 +20,11 @@ from headrace_data.tasks.multilabel import LABELS
 
 from headrace_client.decision_views import decision_view, evaluated_view
 from headrace_client.errors import AnswerInvalid, ExtraMissing, NotFound, StoreFailed
+from headrace_client.holding import held_view
 from headrace_client.registry import RegistryClient
 from headrace_client.report.facts import Answers, Array, DatasetFacts, Estimates, Tags, Texts, VersionFacts
 from headrace_client.report.importance import importance
-from headrace_client.views import dataset_view, release_view, run_view, version_view
+from headrace_client.views import View, dataset_view, release_view, run_view, version_view
 
 if TYPE_CHECKING:
     from headrace.events.v1.artifact_pb2 import Artifact
@@ -87,7 +88,12 @@ def dataset_facts(registry: RegistryClient, dataset: messages.Dataset) -> Datase
         manifest = Manifest.from_json(store.get(frozen.manifest))
         columns = DatasetReader(manifest, store).head(_most_rows(manifest))
     trained = [one for one in registry.versions() if one.trained.dataset_id == frozen.dataset_id]
-    return DatasetFacts(dataset_view(dataset), manifest, columns, [version_view(one) for one in trained])
+    views = [version_view(one) for one in trained]
+    return DatasetFacts(dataset_view(dataset), manifest, columns, views, held=_held(registry, frozen.pipeline))
+
+
+def _held(registry: RegistryClient, pipeline: str) -> list[View]:
+    return [held_view(each) for each in registry.held(pipeline)]
 
 
 def version_facts(registry: RegistryClient, version: messages.Version) -> VersionFacts:
@@ -121,6 +127,7 @@ def version_facts(registry: RegistryClient, version: messages.Version) -> Versio
         important,
         [evaluated_view(one) for one in registry.evaluations(trained.pipeline)],
         [decision_view(one) for one in registry.decisions(trained.pipeline)],
+        _held(registry, trained.pipeline),
     )
 
 

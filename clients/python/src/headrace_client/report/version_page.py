@@ -21,6 +21,7 @@ from headrace_client.report.charts import (
     scatter_chart,
 )
 from headrace_client.report.facts import Answers, Estimates, Tags, Texts, VersionFacts, class_name
+from headrace_client.report.held import held_section, held_tile
 from headrace_client.report.markup import Html, counted, element, joined, moment
 from headrace_client.report.measures import calibration_error, confusion, figure, histogram, reliability, thinned
 from headrace_client.report.places import places_cards, tags_cards
@@ -57,6 +58,7 @@ def version_page(facts: VersionFacts) -> str:
         ("Variants", "Smaller forms of the version: the best is fast, small and right.", variants),
         ("Gates", "What a variant must reach to be served, each measured against fp32.", _gates(facts)),
         *([("New rows", _NEW_ROWS, by_cut_cards(facts.evaluations, facts.decisions))] if facts.evaluations else []),
+        *held_section(facts.held),
         ("Lineage", "What led to this version, back to the producers' offsets.", _lineage(facts)),
     ]
     sections = [page.Section(title, lead, body) for title, lead, body in parts]
@@ -64,7 +66,7 @@ def version_page(facts: VersionFacts) -> str:
     title = joined(f"{version['model']}, version {version['ordinal']} ", page.badge(state, _STATES.get(state, "")))
     reason = f"{version['reason']}. " if version["reason"] else ""
     lead = joined(reason, "Its id: ", page.identity(version["version_id"]))
-    return page.page(title, "Model version", lead, list(_tiles(facts)), sections)
+    return page.page(title, "Model version", lead, [*_tiles(facts), *held_tile(facts.held)], sections)
 
 
 def _tiles(facts: VersionFacts) -> Iterator[page.Tile]:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 from headrace_data.batches import OFFSET
+from headrace_data.forgotten import Now, hushed, nothing_forgotten
 from headrace_data.formats import Schemas
 from headrace_data.formats.envelopes import DELETED
 from headrace_data.formats.json_lines import lines_of
@@ -116,6 +117,8 @@ class Intake:
         self._clock = clock
         self.topic_id: Callable[[], str] = str
         """Returns the broker's id of the producers' topic, empty when it is not known."""
+        self.forgotten: Now = nothing_forgotten
+        """Tells which keys are forgotten: letters tell nothing of what their records hold."""
         self.batch_bytes = batch_bytes
         self.max_record_bytes = max_record_bytes
         self.keys_dir: Path | None = None
@@ -169,12 +172,12 @@ class Intake:
         return Taken(batches, rejected, form)
 
     def _reads(self, form: Form) -> RecordChecker:
-        if form is Form.SENT:
-            return self._checker
-        if form not in self._others:
+        if form is not Form.SENT and form not in self._others:
             stream = self.pipeline.stream.incoming
             self._others[form] = RecordChecker(stream.of_rows if form is Form.ROW else stream.in_json, self._keys)
-        return self._others[form]
+        checker = self._checker if form is Form.SENT else self._others[form]
+        checker.forgotten = self.forgotten
+        return checker
 
     def _time_sources(self, group: Sequence[Record], *, numbered: bool) -> Collection[TimeSource]:
         if self.pipeline.stream.time is not None:
@@ -190,7 +193,12 @@ class Intake:
         nothing = self._checker.check([], [], []).batch
         reason = withheld(reason, CRASH) if self.withholds else reason
         batch = Batch(record.partition, record.offset, record.offset + 1, nothing, {CRASH: 1})
-        return Taken([batch], [(record, Rejection(0, CRASH, "", reason))])
+        return Taken([batch], [(record, self._hushed(Rejection(0, CRASH, "", reason), record.key))])
+
+    def _hushed(self, fault: Rejection, key: bytes | None) -> Rejection:
+        """Return the rejection of a record that nobody reads: whose it is is told by the key of its message, if any."""
+        text = None if key is None else key.decode(errors="replace")
+        return hushed(fault) if self.forgotten().texts([text])[0] else fault
 
     def pass_over(self, partition: int, start: int, end: int) -> Batch:
         """Account for a range of offsets whose records were deleted before they were read."""
@@ -215,7 +223,8 @@ class Intake:
         messages = None if numbered else [group[at] for at in places.tolist()]
         checked = checker.check(values, partitions, offsets, indexes, times, self._clock(), messages, patience)
         faults = [replace(fault, position=int(places[fault.position])) for fault in checked.rejected]
-        faults += [Rejection(at, OVERSIZED, "", f"expected at most {limit} bytes, got {sizes[at]}") for at in oversized]
+        unread = [Rejection(at, OVERSIZED, "", f"expected at most {limit} bytes, got {sizes[at]}") for at in oversized]
+        faults += [self._hushed(fault, group[fault.position].key) for fault in unread]
         rows, large = _without_large(checked.batch, by_message=not numbered)
         if large:
             # Rows are told by where they came from: rejected records lie between them.

@@ -63,8 +63,8 @@ def dead_letter(
 ) -> DeadLetter:
     """Return a rejected record as a dead letter; topic is where it came from.
 
-    With an intake whose pipeline has personal fields it holds neither the record's bytes nor its key and headers;
-    `form` is what the record was read as.
+    With an intake whose pipeline has personal fields it holds neither the record's bytes nor its key and headers, and
+    neither does that of a record with a forgotten key; `form` is what the record was read as.
     """
     letter = DeadLetter(
         stage=SOURCE,
@@ -80,13 +80,14 @@ def dead_letter(
         timestamp_ms=record.timestamp_ms,
         index=record.number,
     )
-    if intake is None or not intake.withholds:
+    if intake is None or not (intake.withholds or rejection.forgotten):
         return letter
+    is_unread = rejection.forgotten or rejection.rule in (OVERSIZED, CRASH)
     return replace(
         letter,
         key=None,
         # What is too large, or what a process has died of, is not looked into.
-        value=None if rejection.rule in (OVERSIZED, CRASH) else intake.letter(record, form),
+        value=None if is_unread else intake.letter(record, form),
         headers=[(name, value) for name, value in record.headers if name == TRACE],
         withheld=True,
         value_bytes=len(record.value or b""),

@@ -11,11 +11,11 @@ def require_same_rows(pipeline: Pipeline, before: Stream) -> None:
     Rows of one topic, format, key and schema go on. A unit is for people, a range is for cleaning, names of
     places may be given where there were none, and a field that may
     lack a value now holds the old rows too. So does a feature of a wider type; a new feature that may be missing is
-    missing in them.
+    missing in them. Labels may begin to come later: what waits has its own. Once they do, rows wait for them.
     """
     stream = pipeline.stream
     changed = [name for name in ("topic", "format", "key") if getattr(stream, name) != getattr(before, name)]
-    changed += ["labels"] if _apart(stream) != _apart(before) else []
+    changed += ["labels"] if before.labels and _apart(stream) != _apart(before) else []
     old, new = ({field.name: field for field in fields} for fields in (before.fields, stream.fields))
     changed += [f"schema field {name!r}" for name in [*old, *(new.keys() - old)] if not _holds(new, old, name)]
     if list(old) != [name for name in new if name in old] and not changed:

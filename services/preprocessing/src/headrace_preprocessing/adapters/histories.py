@@ -63,6 +63,7 @@ class Histories:
             segments=len(history.entries),
             rows=history.rows,
             watermark_us=history.watermark or 0,
+            forgotten_keys=len(history.forgotten),
         )
 
     def _cut(self, record: Record) -> segment_pb2.SegmentCut | None:

@@ -23,18 +23,30 @@ _OWN: Final = (
 _FOR_EVER: Final = "keeps records for ever: delete them there"
 
 
-def retentions(settings: KafkaSettings, pipeline: Pipeline, written_s: float) -> Sequence[ForgettingTopic]:
+def retentions(
+    settings: KafkaSettings, pipeline: Pipeline, written_s: float, specs: Sequence[Pipeline]
+) -> Sequence[ForgettingTopic]:
     """Return where records of a pipeline lie that were written before a time (seconds since 1970), and until when.
 
-    Topics forget whole files of the log, so a record may stay for as long as such a file is written to.
+    Topics forget whole files of the log, so a record may stay for as long as such a file is written to. `specs` are all
+    that the pipeline ever was: what was kept under one of them stays as long as that one says.
     """
     with Admin(settings, _NAME) as admin:
         found = list(_told(admin, pipeline, written_s))
-    if pipeline.serve.cache != "off":
-        answers = ForgettingTopic(topic="Redis", holds="answers, under hashes of what was asked, which name no key")
-        _end(answers, written_s, round(pipeline.serve.cache_ttl * 1_000))
-        found.append(answers)
-    return found
+    return [*found, *hot(written_s, [*specs, pipeline])]
+
+
+def hot(written_s: float, specs: Sequence[Pipeline]) -> Sequence[ForgettingTopic]:
+    """Return until when answers of before a time may be hot, where any of these specs keeps them so.
+
+    They lie under hashes of what was asked, and nobody can tell whose they are. They are left to end: who asks once
+    more has them kept once more, so that there is nothing to gain by emptying the cache for all.
+    """
+    if not (kept := [spec.serve.cache_ttl for spec in specs if spec.serve.cache != "off"]):
+        return ()
+    answers = ForgettingTopic(topic="Redis", holds="answers, under hashes of what was asked, which name no key")
+    _end(answers, written_s, round(max(kept) * 1_000))
+    return (answers,)
 
 
 def _told(admin: Admin, pipeline: Pipeline, written_s: float) -> Iterator[ForgettingTopic]:

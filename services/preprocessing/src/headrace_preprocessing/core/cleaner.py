@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 from headrace_data.cleaning import Cleaned, clean_all
+from headrace_data.forgotten import Now, nothing_forgotten
 from headrace_data.key_digests import Digests
 from headrace_data.seen_keys import SeenKeys
 from headrace_data.spec import Pipeline
@@ -29,6 +30,8 @@ class Cleaner:
 
     def __init__(self, pipeline: Pipeline) -> None:
         self.pipeline = pipeline
+        self.forgotten: Now = nothing_forgotten
+        """Tells which keys are forgotten: letters tell nothing of what their rows hold."""
         self._partitions: dict[int, _Partition] = {}
 
     @property

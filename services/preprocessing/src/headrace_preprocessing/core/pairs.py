@@ -23,6 +23,10 @@ class Pairs:
         for each in rows:
             self.add_rows(each)
 
+    def keep_labels(self, keys: Digests) -> None:
+        """Know of these labels alone from now on; rows that had another stay ready."""
+        self._labels = set(keys[:, 0].tolist())
+
     def add_rows(self, keys: Digests) -> None:
         """Count rows by their keys."""
         for key in keys[:, 0].tolist():

@@ -9,6 +9,7 @@ from typing import Final
 import pyarrow as pa
 from headrace.events.v1 import record_pb2
 from headrace_data.cleaning import Cleaned
+from headrace_data.forgotten import hushed
 from headrace_data.records import Rejection
 from headrace_data.spec import Pipeline
 from headrace_runtime.kafka.gaps import Gap
@@ -109,7 +110,12 @@ def _written(
 def _letters(
     cleaner: Cleaner, record: Record, rows: pa.RecordBatch, rejections: Iterable[Rejection]
 ) -> Iterable[Outgoing]:
-    for rejection in rejections:
+    found = list(rejections)
+    if found and (suppression := cleaner.forgotten()):
+        some = rows.take(pa.array([each.position for each in found], pa.int64()))
+        gone = suppression.rows(some, cleaner.pipeline).tolist()
+        found = [hushed(each) if is_gone else each for each, is_gone in zip(found, gone, strict=True)]
+    for rejection in found:
         letter = dead_letter(rows, rejection, cleaner.pipeline, record.headers)
         yield letter.outgoing(cleaner.pipeline.own_name, record.partition)
 

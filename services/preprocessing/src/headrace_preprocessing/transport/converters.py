@@ -6,6 +6,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
@@ -133,8 +134,9 @@ def dead_letter(rows: pa.RecordBatch, rejection: Rejection, pipeline: Pipeline, 
     if time is not None and row[TIME]:
         # As a float, which nobody compares with what the producer sent: that may be another form of the same time.
         values.setdefault(time, seconds)
-    key = None if rejection.rule == FORGOTTEN else pipeline.stream.key_field
-    if rejection.rule == FORGOTTEN:
+    is_forgotten = rejection.forgotten or rejection.rule == FORGOTTEN
+    key = None if is_forgotten else pipeline.stream.key_field
+    if is_forgotten:
         values = {}
     letter = DeadLetter(
         stage=SOURCE,
@@ -149,19 +151,19 @@ def dead_letter(rows: pa.RecordBatch, rejection: Rejection, pipeline: Pipeline, 
         timestamp_ms=round(seconds * 1_000),
         index=row[INDEX],
         # The row has other values in its personal fields than what was sent: that alone can be replayed.
-        withheld=pipeline.stream.personal is not None or rejection.rule == FORGOTTEN,
+        withheld=pipeline.stream.personal is not None or is_forgotten,
     )
     return letter.after_replay(headers)
 
 
-def unreadable(record: Record, reason: str, pipeline: Pipeline) -> list[Outgoing]:
-    """Return what becomes of a message whose rows cannot be read: a dead letter with its bytes.
+def unreadable(record: Record, reason: str, pipeline: Pipeline, *, silent: bool = False) -> list[Outgoing]:
+    """Return what becomes of a message whose rows cannot be read: a dead letter with its bytes, unless it is `silent`.
 
     Where the message still tells of the producers' ranges, an empty batch accounts for them.
     """
-    letter = DeadLetter(
-        SOURCE, CRASH, "", reason, record.topic, record.partition, record.offset, record.key, record.value
-    )
+    value = b"" if silent else record.value
+    letter = DeadLetter(SOURCE, CRASH, "", reason, record.topic, record.partition, record.offset, record.key, value)
+    letter = replace(letter, withheld=silent)
     parked = [letter.outgoing(pipeline.own_name, record.partition)]
     try:
         raw = own_message(record, pipeline)

@@ -16,6 +16,7 @@ from headrace_data.erasing import (
     dataset_without,
     erase,
     has_columns_of,
+    has_places,
     keys_in,
     may_be_of,
     rows_by_split,
@@ -35,6 +36,8 @@ from headrace_preprocessing.transport.store_search import Stored
 
 _YOUNG_S = 3_600.0
 """How long a file may lie (seconds) before the document that names it is written."""
+_UPLOADED_S = 86_400.0
+"""How long a file may lie (seconds) that a backfill is to take in: as long as the garbage collector leaves it."""
 
 Mask = npt.NDArray[np.bool_]
 
@@ -47,8 +50,11 @@ class Plan:
     """What is told when it is done."""
     superseded: Mapping[str, Blob]
     """What stands in the place of each document, by digest."""
-    gone: Sequence[str]
-    """Digests of the objects that go, documents first: parts stay as long as anything names them."""
+    gone: Mapping[str, float]
+    """Digests of the objects that go, documents first: parts stay as long as anything names them.
+
+    Beside each, when it was written last as of the look at it: what somebody puts since then stays.
+    """
 
 
 @dataclass
@@ -100,7 +106,7 @@ class Erasure:
             for kind, count in sorted(self.stored.objects.items())
         )
         told.left.extend(self._left)
-        return Plan(told, superseded, [digest for _, digest in gone])
+        return Plan(told, superseded, {digest: self.stored.written_s[digest] for _, digest in gone})
 
     def _look(self, part: Part, suppression: Suppression) -> None:
         """Look for rows of the key in a part, and keep it without them."""
@@ -183,9 +189,9 @@ class Erasure:
             for entry in each.entries
             if entry.sketch is not None and entry.segment_id in segments
         }
-        files = {source.digest for source in history.sources} & self.stored.artifacts
+        files = {source.digest for source in history.sources} & self.stored.written_s.keys()
         found = [(self._kind(digest), digest) for digest in superseded]
-        found += [("sketch", digest) for digest in sorted(sketches)]
+        found += [("sketch", digest) for digest in sorted(sketches & self.stored.written_s.keys())]
         found += [("part", digest) for digest in self._erased]
         found += [("file", digest) for digest in sorted(files)]
         found += [("part", digest) for digest in self._unnamed(named, history, suppression)]
@@ -215,7 +221,8 @@ class Erasure:
     def _unnamed(self, named: Mapping[str, Part], history: History, suppression: Suppression) -> list[str]:
         """Return the files with rows of the key that no manifest names: nobody collected them yet.
 
-        A new one with columns of other rows is what another pipeline is about to name.
+        A new one with columns of other rows is what another pipeline is about to name, and a file whose rows have no
+        places is one that a caller put there for a backfill, which may wait behind this order.
         """
         found, waiting = list[str](), history.awaiting.digests if history.awaiting else ()
         waited = {name for each in self.stored.histories.values() if each.awaiting for name in each.awaiting.digests}
@@ -226,12 +233,21 @@ class Erasure:
             keys = self._keys_of_waiting(data := self.store.get(Artifact(file.name, digest, file.size_bytes)))
             if keys is None or not suppression.among(keys).any():
                 continue
-            is_own = digest in waited or any(may_be_of(data, spec.stream.fields) for spec in self.specs)
-            if is_own or file.write_s < time.time() - _YOUNG_S:
+            reason = None if digest in waited else self._awaited(data, time.time() - file.write_s)
+            if reason is None:
                 found.append(digest)
             else:
-                self._left.append(f"part {digest}: it is new, and nobody names it yet: forget the key again in an hour")
+                self._left.append(f"{digest}: {reason}")
         return found
+
+    def _awaited(self, data: bytes, age_s: float) -> str | None:
+        """Return why a file that nobody names may be named yet; None where nobody does any more."""
+        if not has_places(data):
+            reason = "a file that a backfill may be about to take in: forget the key again in a day"
+            return reason if age_s < _UPLOADED_S else None
+        if age_s >= _YOUNG_S or any(may_be_of(data, spec.stream.fields) for spec in self.specs):
+            return None
+        return "a part that is new, and nobody names it yet: forget the key again in an hour"
 
     def _told_of(self, kind: str, digest: str, superseded: Mapping[str, Blob]) -> forget_pb2.ErasedObject:
         erased = self._erased.get(digest)

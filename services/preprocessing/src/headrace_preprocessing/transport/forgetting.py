@@ -28,6 +28,7 @@ from headrace_runtime.object_store import Artifact, ObjectStore
 
 from headrace_preprocessing.ports import Retentions
 from headrace_preprocessing.transport.blobs import Blobs
+from headrace_preprocessing.transport.bounds import bound, tell_of_rivals
 from headrace_preprocessing.transport.erasure import Erasure, Plan
 from headrace_preprocessing.transport.orders import TakenIn, nothing_of
 from headrace_preprocessing.transport.store_search import look_through, name_of
@@ -80,10 +81,11 @@ class Forgetting:
             request_id=request.request_id,
             incarnation=self.pipeline.incarnation,
             key=request.forget.key,
-            topics=self.retentions(asked_s),
+            topics=self.retentions(asked_s, specs),
             retrain=request.forget.retrain,
         )
         plan = erasure.of(key, secret, history, told)
+        bound(plan.told, self.store, f"{secrets_folder(self.pipeline.own_name)}/whole/{request.request_id}.json")
         self.store.write(self._plan_name(request.request_id), _to_bytes(plan))
         return plan
 
@@ -94,9 +96,12 @@ class Forgetting:
 
     def _carry_out(self, plan: Plan, beat: Callable[[], None]) -> None:
         self._supersede(plan.superseded, beat)
-        for digest in plan.gone:
-            self.store.remove(name_of(digest), math.inf)
+        stays = []
+        for digest, seen_s in plan.gone.items():
+            if not self.store.remove(name_of(digest), math.nextafter(seen_s, math.inf)):
+                stays.append(digest)
             beat()
+        tell_of_rivals(plan.told, stays)
 
     def _supersede(self, successors: Mapping[str, Blob], beat: Callable[[], None]) -> None:
         for digest, successor in successors.items():
@@ -154,13 +159,16 @@ def _to_bytes(plan: Plan) -> bytes:
         for digest, each in plan.superseded.items()
     }
     told = MessageToDict(plan.told, preserving_proto_field_name=True)
-    return json.dumps({"told": told, "gone": list(plan.gone), "superseded": superseded}, sort_keys=True).encode()
+    return json.dumps(
+        {"told": told, "gone": list(plan.gone.items()), "superseded": superseded}, sort_keys=True
+    ).encode()
 
 
 def _from_bytes(data: bytes) -> Plan:
     try:
         found = json.loads(data)
         told = ParseDict(found["told"], forget_pb2.KeyForgotten())
-        return Plan(told, {name: Artifact(**each) for name, each in found["superseded"].items()}, tuple(found["gone"]))
+        superseded = {name: Artifact(**each) for name, each in found["superseded"].items()}
+        return Plan(told, superseded, dict(found["gone"]))
     except (ValueError, KeyError, TypeError, ParseError) as error:
         raise ManifestInvalid(f"expected the plan of a request to forget: {error!r}") from error

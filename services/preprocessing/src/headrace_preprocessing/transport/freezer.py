@@ -58,10 +58,10 @@ from headrace_preprocessing.transport.converters import (
 )
 from headrace_preprocessing.transport.cut_rows import Read, cut_rows, written
 from headrace_preprocessing.transport.holds import Holds, show_held
-from headrace_preprocessing.transport.late_labels import NO_LABELS, late_labels_of, settle
+from headrace_preprocessing.transport.late_labels import NO_LABELS, LateLabels, late_labels_of, settle
 from headrace_preprocessing.transport.lease import Lease
 from headrace_preprocessing.transport.orders import NOTHING_AFTERWARDS, ORDERS, Order, TakenIn, nothing_of
-from headrace_preprocessing.transport.suppressing import suppression_of
+from headrace_preprocessing.transport.suppressing import suppression_of, told_of
 from headrace_preprocessing.transport.takers import takers
 from headrace_preprocessing.transport.watch import UNFROZEN, Asked, Watch
 
@@ -151,6 +151,7 @@ class Freezer(Background):
             self._history = self._histories.latest(lease.keep)
             if self._late:
                 self._late.begin(self._history.awaiting)
+                self._late.forgotten = lambda: told_of(self._store, self._pipeline, self._history)
             self._prepare_again(lease, producer)
             while lease.held() and not self.stopping.is_set() and not watch.has_grown:
                 self.on_round()
@@ -159,6 +160,8 @@ class Freezer(Background):
                 self._tell(watch)
                 if watch.left_out:
                     self._leave_out(watch, lease, producer)
+                if self._late and self._late.are_many:
+                    self._keep_labels(self._late, watch, lease, producer)
                 while not self.stopping.is_set() and (asked := watch.turn) and (order := asked.order):
                     self._carry_out(order, asked, watch, lease, producer)
                 is_due = watch.filling.due(self._pipeline.prepare.freeze, time.monotonic(), int(time.time() * 1_000))
@@ -190,6 +193,18 @@ class Freezer(Background):
             transaction.send(encode(fact, source=SOURCE) for fact in facts)
             transaction.commit_offsets(watch.starts, lease.consumer.membership())
         watch.left_out.clear()
+
+    def _keep_labels(self, late: LateLabels, watch: Watch, lease: Lease, producer: TransactionalProducer) -> None:
+        """Keep the labels that came since the last cut in the store, whether there are rows or not."""
+        gone = suppression_of(self._store, self._pipeline, self._history)
+        joined = late.join(self._history.awaiting, "", gone).labels_alone()
+        history = self._history.model_copy(update={"awaiting": joined.awaiting})
+        with producer.transaction() as transaction:
+            transaction.send([encode(self._histories.keep(history), source=SOURCE), *late.letters])
+            transaction.commit_offsets(ends := watch.label_positions(), lease.consumer.membership())
+        watch.starts |= ends
+        self._history = history
+        late.kept(joined)
 
     def _prepare_again(self, lease: Lease, producer: TransactionalProducer) -> None:
         """Make a dataset of the segments that exist, when the newest one was prepared in another way."""
@@ -354,7 +369,7 @@ class Freezer(Background):
         history, told, done = self._history, watch.filling, NOTHING_AFTERWARDS
         if self._late and join:
             letters += self._late.letters
-            joined, history, told = settle(join, history, watch.filling, writer.rows)
+            joined, history, told = settle(join, history, watch.filling, writer.rows, left_out, masked)
             done = partial(self._late.done, joined)
             if not writer.rows:
                 return TakenIn(history, None, NO_LABELS, done=done)

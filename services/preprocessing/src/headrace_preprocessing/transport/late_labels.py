@@ -14,7 +14,7 @@ import pyarrow as pa
 from headrace_data.awaiting import NOTHING_WAITS, Awaiting, kept_labels, waiting_keys
 from headrace_data.cleaning import keys_of
 from headrace_data.decoders import Registries, schemas_of
-from headrace_data.forgotten import Suppression
+from headrace_data.forgotten import Now, Suppression, nothing_forgotten
 from headrace_data.formats import Schemas
 from headrace_data.history import History
 from headrace_data.key_digests import key_digests
@@ -34,6 +34,8 @@ from headrace_preprocessing.transport.converters import SOURCE
 
 logger = logging.getLogger(__name__)
 
+MOST_ARRIVED = 100_000
+"""How many labels are held in memory (about 30 MB) before they are kept in the store, also where no row comes."""
 NO_LABELS = "no row has its label yet"
 LABELS = Metric(
     "headrace_preprocessing_labels",
@@ -50,10 +52,13 @@ def late_labels_of(pipeline: Pipeline, store: BlobStore, keys: Keys, registries:
     return LateLabels(pipeline, store, keys, partial(schemas_of, pipeline.stream.of_labels, registries))
 
 
-def settle(join: LabelJoin, history: History, filling: Filling, rows: int) -> tuple[Joined, History, Filling]:
+def settle(
+    join: LabelJoin, history: History, filling: Filling, rows: int, left_out: Counter[str], masked: Counter[str]
+) -> tuple[Joined, History, Filling]:
     """Return what a cut of so many rows leaves behind, the history with it, and what its segment tells of.
 
-    `filling` is what came since the last cut. Without rows there is no segment: the next one tells of it all.
+    `filling` is what came since the last cut, `left_out` and `masked` count what the cut itself left out and masked.
+    Without rows there is no segment: the next one tells of it all.
     """
     before, joined = history.awaiting or NOTHING_WAITS, join.finish()
     sources = dict(filling.sources)
@@ -62,10 +67,21 @@ def settle(join: LabelJoin, history: History, filling: Filling, rows: int) -> tu
         known = sources.get(part.partition, here)
         start, end = min(known.start, here.start), max(known.end, here.end)
         sources[part.partition] = OffsetRange(partition=part.partition, start=start, end=end)
-    rejected = filling.rejected + Counter(before.rejected) + Counter({UNLABELLED: joined.unlabelled})
-    awaiting = joined.awaiting.model_copy(update={"rejected": {} if rows else dict(rejected)})
-    told = replace(filling, sources=sources, rejected=rejected)
-    return joined, history.model_copy(update={"awaiting": awaiting}), told
+    told = replace(
+        filling,
+        sources=sources,
+        rejected=filling.rejected + Counter(before.rejected) + Counter({UNLABELLED: joined.unlabelled}),
+        masked=filling.masked + Counter(before.masked),
+        unread=filling.unread + Counter(before.unread),
+        time_sources=filling.time_sources | set(before.time_sources),
+    )
+    update: dict[str, object] = {}
+    if joined.awaiting.rows:
+        update["time_sources"] = tuple(sorted(told.time_sources))
+    if not rows:
+        update |= {"rejected": dict(told.rejected + left_out), "masked": dict(told.masked + masked)}
+        update["unread"] = dict(told.unread)
+    return joined, history.model_copy(update={"awaiting": joined.awaiting.model_copy(update=update)}), told
 
 
 class LateLabels:
@@ -76,11 +92,21 @@ class LateLabels:
         self._pipeline, self._store, self._keys, self._schemas = pipeline, store, keys, schemas
         self._stream = pipeline.stream.of_labels
         self.topic = self._stream.topic
+        self.forgotten: Now = nothing_forgotten
+        """Tells which keys are forgotten: letters tell nothing of what labels of these say."""
         self._checker: RecordChecker | None = None
         self._arrived: list[pa.RecordBatch] = []
         self._letters: list[DeadLetter] = []
         self._pairs = Pairs()
-        self._owned = 0
+        self._owned = self._count_arrived = self._count_kept = 0
+
+    @property
+    def are_many(self) -> bool:
+        """Whether so many labels came since the last cut that they are better kept in the store.
+
+        Each time that they are, all that are kept are written anew: so no sooner than there are as many new ones.
+        """
+        return self._count_arrived >= max(MOST_ARRIVED, self._count_kept)
 
     @property
     def ready(self) -> int:
@@ -103,10 +129,15 @@ class LateLabels:
         kept = awaiting or NOTHING_WAITS
         labels = kept_labels(kept, self._pipeline, self._store).combine_chunks()
         keys = [key_digests(chunk) for chunk in labels.column(0).chunks]
-        self._begin(Pairs(waiting_keys(kept, self._pipeline, self._store), keys))
+        self._begin(Pairs(waiting_keys(kept, self._pipeline, self._store), keys), len(labels))
 
-    def _begin(self, pairs: Pairs) -> None:
-        self._arrived, self._letters, self._pairs, self._owned = [], [], pairs, 0
+    def _begin(self, pairs: Pairs, kept: int) -> None:
+        self._pairs, self._owned = pairs, 0
+        self._settled(kept)
+
+    def _settled(self, kept: int) -> None:
+        self._arrived, self._letters = [], []
+        self._count_arrived, self._count_kept = 0, kept
 
     def take(self, records: Sequence[Record]) -> None:
         """Take in messages of the labels' topic; one without a value says nothing."""
@@ -114,6 +145,7 @@ class LateLabels:
         if not records:
             return
         checker = self._checker = self._checker or RecordChecker(self._stream, self._keys, self._schemas())
+        checker.forgotten = self.forgotten
         checked = checker.check(
             [record.value for record in records],
             [record.partition for record in records],
@@ -124,6 +156,7 @@ class LateLabels:
         )
         if len(checked.batch):
             self._arrived.append(checked.batch)
+            self._count_arrived += len(checked.batch)
             self._pairs.add_labels(key_digests(checked.batch.column(0)))
         self._letters += [self._letter(checker, records[each.position], each) for each in checked.rejected]
         self._count({"read": len(checked.batch), "rejected": len(checked.rejected)})
@@ -145,15 +178,21 @@ class LateLabels:
     def done(self, joined: Joined) -> None:
         """Begin anew behind a cut that is committed."""
         self._count({name: getattr(joined, name) for name in ("unlabelled", "repeated", "unmatched")})
-        self._begin(Pairs(joined.row_keys, [joined.label_keys]))
+        self._begin(Pairs(joined.row_keys, [joined.label_keys]), joined.awaiting.label_count)
+
+    def kept(self, joined: Joined) -> None:
+        """Go on behind labels that are kept alone; those that nobody waits for any more are counted and gone."""
+        self._count({name: getattr(joined, name) for name in ("repeated", "unmatched")})
+        self._pairs.keep_labels(joined.label_keys)
+        self._settled(joined.awaiting.label_count)
 
     def _count(self, counts: dict[str, int]) -> None:
         for outcome, count in Counter(counts).items():
             LABELS.labels(self._pipeline.name, outcome).inc(count)
 
     def _letter(self, checker: RecordChecker, record: Record, rejection: Rejection) -> DeadLetter:
-        withheld = checker.withholds
-        value = checker.letter(record.value, record) if withheld else record.value
+        withheld = checker.withholds or rejection.forgotten
+        value = checker.letter(record.value, record) if checker.withholds else record.value
         logger.warning("%s is no label of pipeline %s: %s", record.coordinates, self._pipeline.name, rejection.reason)
         return DeadLetter(
             stage=SOURCE,
@@ -164,8 +203,8 @@ class LateLabels:
             partition=record.partition,
             offset=record.offset,
             key=None if withheld else record.key,
-            value=value,
-            headers=record.headers,
+            value=None if rejection.forgotten else value,
+            headers=() if rejection.forgotten else record.headers,
             timestamp_ms=max(record.timestamp_ms, 0),
             withheld=withheld,
             value_bytes=len(record.value or b"") if withheld else 0,

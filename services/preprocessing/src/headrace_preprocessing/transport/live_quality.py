@@ -1,7 +1,8 @@
 """Measures the answers of a pipeline's versions once their labels come, and tells of it.
 
-It reads what was served, and the labels, from as long ago as they may be apart: the two topics are all the state that
-there is. The instance that freezes does it, beside its cuts.
+It reads what was served from as long ago as a label may come, and labels from as long before: the two topics are all
+the state that there is. Nothing is told before both are read as far as they were at the start, so that who begins anew
+tells of no part. The instance that freezes does it, beside its cuts.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from headrace_runtime.errors import Unprocessable
 from headrace_runtime.kafka import EventProducer, LogReader
 from headrace_runtime.kafka.envelopes import decode
 from headrace_runtime.process.service import Background
-from headrace_runtime.records import Record
+from headrace_runtime.records import Place, Record
 from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.topics import PREDICTION_SERVED
 
@@ -88,20 +89,29 @@ class QualityWatch(Background):
         quality, checker = LiveQuality(self._pipeline), RecordChecker(labels, schemas=self._schemas())
         with LogReader(self._settings, self.name) as reader:
             self.wake = reader.wake
-            since_ms = round((time.time() - quality.within_s) * 1_000)
-            places = reader.partitions(PREDICTION_SERVED.name) + reader.partitions(labels.topic)
-            count = sum(place[0] == labels.topic for place in places)
-            found, ends = reader.offsets_at(dict.fromkeys(places, since_ms)), reader.ends(places)
-            reader.start_at({place: ends[place] if found[place] is None else found[place] for place in places})
-            told_s, is_news = time.monotonic(), False
+            served, told = reader.partitions(PREDICTION_SERVED.name), reader.partitions(labels.topic)
+            ends = self._begin(reader, served, told, quality.within_s)
+            count, told_s, is_news = len(told), time.monotonic(), False
             while self._freezes() and not self.stopping.is_set() and len(reader.partitions(labels.topic)) == count:
                 self.on_round()
                 records = reader.poll(POLL_S, self.stopping.is_set)
                 is_news |= self._take(records, quality, checker, labels.topic)
                 quiet_s = time.monotonic() - told_s
-                if quiet_s >= (TELL_EVERY_S if is_news else REPEAT_S):
+                if quiet_s >= (TELL_EVERY_S if is_news else REPEAT_S) and reader.reached(ends):
                     self._tell(quality)
-                    told_s, is_news = time.monotonic(), False
+                    told_s, is_news, ends = time.monotonic(), False, {}
+
+    @staticmethod
+    def _begin(
+        reader: LogReader, served: Sequence[Place], labels: Sequence[Place], within_s: float
+    ) -> dict[Place, int]:
+        """Go to where reading begins, and return as far as which both topics are there by now."""
+        now_s = time.time()
+        since = dict.fromkeys(served, round((now_s - within_s) * 1_000))
+        since |= dict.fromkeys(labels, max(0, round((now_s - 2 * within_s) * 1_000)))
+        found, ends = reader.offsets_at(since), reader.ends(since)
+        reader.start_at({place: ends[place] if found[place] is None else found[place] for place in since})
+        return ends
 
     def _take(self, records: Sequence[Record], quality: LiveQuality, checker: RecordChecker, topic: str) -> bool:
         """Take in messages, labels first: so a call whose label is known already is measured at once."""

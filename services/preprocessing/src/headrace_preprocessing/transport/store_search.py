@@ -33,8 +33,8 @@ class Stored:
     """Digests that documents of other pipelines name."""
     files: dict[str, StoredFile] = field(default_factory=dict)
     """Files of rows, whoever names them."""
-    artifacts: set[str] = field(default_factory=set)
-    """Digests of all objects, whatever they are."""
+    written_s: dict[str, float] = field(default_factory=dict)
+    """When each object was written last, whatever it is."""
     objects: Counter[str] = field(default_factory=Counter)
     """How many objects were looked at, by kind."""
     size_bytes: Counter[str] = field(default_factory=Counter)
@@ -68,7 +68,7 @@ def look_through(store: ObjectStore, pipeline: str, beat: Callable[[], None]) ->
         beginning = store.beginning(file.name, 4)
         kind = DOCUMENTS if beginning[:1] == b"{" else _BEGINNINGS.get(beginning, OTHERS)
         found.count(kind, file)
-        found.artifacts.add(digest_in(file.name))
+        found.written_s[digest_in(file.name)] = file.write_s
         if kind == PARTS:
             found.files[digest_in(file.name)] = file
         elif kind == DOCUMENTS:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from headrace_data.errors import DatasetUnusable
-from headrace_data.forgotten import Suppression, secrets_folder
+from headrace_data.forgotten import Anybody, Suppression, secrets_folder
 from headrace_data.history import History
 from headrace_data.spec import Pipeline
 from headrace_runtime.object_store import ObjectStore
@@ -24,3 +24,11 @@ def secret_of(store: ObjectStore, pipeline: Pipeline, secret: str) -> bytes:
 def suppression_of(store: ObjectStore, pipeline: Pipeline, history: History) -> Suppression:
     """Return what tells records of forgotten keys. Raises DatasetUnusable where a secret is gone."""
     return Suppression(history.forgotten, partial(secret_of, store, pipeline))
+
+
+def told_of(store: ObjectStore, pipeline: Pipeline, history: History) -> Suppression:
+    """Return what tells records of forgotten keys for letters: these tell of nobody's where a secret is gone."""
+    try:
+        return suppression_of(store, pipeline, history)
+    except DatasetUnusable:
+        return Anybody()

@@ -43,8 +43,11 @@ class BatchSuspects:
         return handle_rows(self._cleaner, record, good, faults)
 
     def park(self, record: Record, reason: str) -> Sequence[Outgoing]:
-        """Return the dead letter of a message that cannot be opened, and a batch that accounts for its ranges."""
-        return unreadable(record, reason, self._cleaner.pipeline)
+        """Return the dead letter of a message that cannot be opened, and a batch that accounts for its ranges.
+
+        Where keys are forgotten the letter is without its bytes: nobody knows whose rows they are.
+        """
+        return unreadable(record, reason, self._cleaner.pipeline, silent=bool(self._cleaner.forgotten()))
 
 
 def attempt(setup: Mapping[str, Any]) -> Attempt:

@@ -270,6 +270,10 @@ class Watch:
         held = {asked.record.place: asked.record.offset for asked in reversed(self._held)}
         return {place: self._reader.position(place) for place in self.starts} | held
 
+    def label_positions(self) -> dict[Place, int]:
+        """Return how far the labels that were taken in reach."""
+        return {place: self._reader.position(place) for place in self.starts if self._is_label(place)}
+
     def done(self, ends: Mapping[Place, int], *, frozen: bool) -> None:
         """Start counting anew behind a cut; after a failed one, keep the rows and wait for more."""
         self.starts |= ends

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from headrace_model_registry.core.facts.backfill import Artifact
 from headrace_model_registry.core.facts.pipelines import PipelineSpec
 
 
@@ -84,3 +85,7 @@ class KeyForgotten:
     topics: tuple[ForgettingTopic, ...] = ()
     left: tuple[str, ...] = ()
     retrain: bool = False
+    segment_count: int = 0
+    rows: int = 0
+    erased_count: int = 0
+    whole: Artifact | None = None

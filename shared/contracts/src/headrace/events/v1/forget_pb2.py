@@ -23,30 +23,31 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from headrace.events.v1 import artifact_pb2 as headrace_dot_events_dot_v1_dot_artifact__pb2
 from headrace.events.v1 import pipeline_pb2 as headrace_dot_events_dot_v1_dot_pipeline__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fheadrace/events/v1/forget.proto\x12\x12headrace.events.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!headrace/events/v1/pipeline.proto\"+\n\tKeyDigest\x12\x0e\n\x06secret\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\"v\n\x06\x46orget\x12*\n\x03key\x18\x01 \x01(\x0b\x32\x1d.headrace.events.v1.KeyDigest\x12/\n\x05specs\x18\x02 \x03(\x0b\x32 .headrace.events.v1.PipelineSpec\x12\x0f\n\x07retrain\x18\x03 \x01(\x08\"\xa2\x03\n\x0cKeyForgotten\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12*\n\x03key\x18\x03 \x01(\x0b\x32\x1d.headrace.events.v1.KeyDigest\x12\x13\n\x0bincarnation\x18\x04 \x01(\r\x12\x36\n\x08segments\x18\x05 \x03(\x0b\x32$.headrace.events.v1.ForgottenSegment\x12\x36\n\x08\x64\x61tasets\x18\x06 \x03(\x0b\x32$.headrace.events.v1.ForgottenDataset\x12\x30\n\x06\x65rased\x18\x07 \x03(\x0b\x32 .headrace.events.v1.ErasedObject\x12\x35\n\x08searched\x18\x08 \x03(\x0b\x32#.headrace.events.v1.SearchedObjects\x12\x33\n\x06topics\x18\t \x03(\x0b\x32#.headrace.events.v1.ForgettingTopic\x12\x0c\n\x04left\x18\n \x03(\t\x12\x0f\n\x07retrain\x18\x0b \x01(\x08\"4\n\x10\x46orgottenSegment\x12\x12\n\nsegment_id\x18\x01 \x01(\t\x12\x0c\n\x04rows\x18\x02 \x01(\x04\"W\n\x10\x46orgottenDataset\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\r\n\x05train\x18\x02 \x01(\x04\x12\x12\n\nvalidation\x18\x03 \x01(\x04\x12\x0c\n\x04test\x18\x04 \x01(\x04\"A\n\x0c\x45rasedObject\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x13\n\x0breplacement\x18\x03 \x01(\t\"D\n\x0fSearchedObjects\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0f\n\x07objects\x18\x02 \x01(\x04\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\"m\n\x0f\x46orgettingTopic\x12\r\n\x05topic\x18\x01 \x01(\t\x12\r\n\x05holds\x18\x02 \x01(\t\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06remark\x18\x04 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fheadrace/events/v1/forget.proto\x12\x12headrace.events.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!headrace/events/v1/artifact.proto\x1a!headrace/events/v1/pipeline.proto\"+\n\tKeyDigest\x12\x0e\n\x06secret\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\"v\n\x06\x46orget\x12*\n\x03key\x18\x01 \x01(\x0b\x32\x1d.headrace.events.v1.KeyDigest\x12/\n\x05specs\x18\x02 \x03(\x0b\x32 .headrace.events.v1.PipelineSpec\x12\x0f\n\x07retrain\x18\x03 \x01(\x08\"\x8a\x04\n\x0cKeyForgotten\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12*\n\x03key\x18\x03 \x01(\x0b\x32\x1d.headrace.events.v1.KeyDigest\x12\x13\n\x0bincarnation\x18\x04 \x01(\r\x12\x36\n\x08segments\x18\x05 \x03(\x0b\x32$.headrace.events.v1.ForgottenSegment\x12\x36\n\x08\x64\x61tasets\x18\x06 \x03(\x0b\x32$.headrace.events.v1.ForgottenDataset\x12\x30\n\x06\x65rased\x18\x07 \x03(\x0b\x32 .headrace.events.v1.ErasedObject\x12\x35\n\x08searched\x18\x08 \x03(\x0b\x32#.headrace.events.v1.SearchedObjects\x12\x33\n\x06topics\x18\t \x03(\x0b\x32#.headrace.events.v1.ForgettingTopic\x12\x0c\n\x04left\x18\n \x03(\t\x12\x0f\n\x07retrain\x18\x0b \x01(\x08\x12\x15\n\rsegment_count\x18\x0c \x01(\x04\x12\x0c\n\x04rows\x18\r \x01(\x04\x12\x14\n\x0c\x65rased_count\x18\x0e \x01(\x04\x12+\n\x05whole\x18\x0f \x01(\x0b\x32\x1c.headrace.events.v1.Artifact\"4\n\x10\x46orgottenSegment\x12\x12\n\nsegment_id\x18\x01 \x01(\t\x12\x0c\n\x04rows\x18\x02 \x01(\x04\"W\n\x10\x46orgottenDataset\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\r\n\x05train\x18\x02 \x01(\x04\x12\x12\n\nvalidation\x18\x03 \x01(\x04\x12\x0c\n\x04test\x18\x04 \x01(\x04\"A\n\x0c\x45rasedObject\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x13\n\x0breplacement\x18\x03 \x01(\t\"D\n\x0fSearchedObjects\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0f\n\x07objects\x18\x02 \x01(\x04\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\"m\n\x0f\x46orgettingTopic\x12\r\n\x05topic\x18\x01 \x01(\t\x12\r\n\x05holds\x18\x02 \x01(\t\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06remark\x18\x04 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'headrace.events.v1.forget_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_KEYDIGEST']._serialized_start=123
-  _globals['_KEYDIGEST']._serialized_end=166
-  _globals['_FORGET']._serialized_start=168
-  _globals['_FORGET']._serialized_end=286
-  _globals['_KEYFORGOTTEN']._serialized_start=289
-  _globals['_KEYFORGOTTEN']._serialized_end=707
-  _globals['_FORGOTTENSEGMENT']._serialized_start=709
-  _globals['_FORGOTTENSEGMENT']._serialized_end=761
-  _globals['_FORGOTTENDATASET']._serialized_start=763
-  _globals['_FORGOTTENDATASET']._serialized_end=850
-  _globals['_ERASEDOBJECT']._serialized_start=852
-  _globals['_ERASEDOBJECT']._serialized_end=917
-  _globals['_SEARCHEDOBJECTS']._serialized_start=919
-  _globals['_SEARCHEDOBJECTS']._serialized_end=987
-  _globals['_FORGETTINGTOPIC']._serialized_start=989
-  _globals['_FORGETTINGTOPIC']._serialized_end=1098
+  _globals['_KEYDIGEST']._serialized_start=158
+  _globals['_KEYDIGEST']._serialized_end=201
+  _globals['_FORGET']._serialized_start=203
+  _globals['_FORGET']._serialized_end=321
+  _globals['_KEYFORGOTTEN']._serialized_start=324
+  _globals['_KEYFORGOTTEN']._serialized_end=846
+  _globals['_FORGOTTENSEGMENT']._serialized_start=848
+  _globals['_FORGOTTENSEGMENT']._serialized_end=900
+  _globals['_FORGOTTENDATASET']._serialized_start=902
+  _globals['_FORGOTTENDATASET']._serialized_end=989
+  _globals['_ERASEDOBJECT']._serialized_start=991
+  _globals['_ERASEDOBJECT']._serialized_end=1056
+  _globals['_SEARCHEDOBJECTS']._serialized_start=1058
+  _globals['_SEARCHEDOBJECTS']._serialized_end=1126
+  _globals['_FORGETTINGTOPIC']._serialized_start=1128
+  _globals['_FORGETTINGTOPIC']._serialized_end=1237
 # @@protoc_insertion_point(module_scope)

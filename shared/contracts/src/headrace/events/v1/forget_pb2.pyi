@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from headrace.events.v1 import artifact_pb2 as _artifact_pb2
 from headrace.events.v1 import pipeline_pb2 as _pipeline_pb2
 import builtins as _builtins
 import sys
@@ -97,6 +98,10 @@ class KeyForgotten(_message.Message):
     TOPICS_FIELD_NUMBER: _builtins.int
     LEFT_FIELD_NUMBER: _builtins.int
     RETRAIN_FIELD_NUMBER: _builtins.int
+    SEGMENT_COUNT_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    ERASED_COUNT_FIELD_NUMBER: _builtins.int
+    WHOLE_FIELD_NUMBER: _builtins.int
     pipeline: _builtins.str
     """Name of the pipeline. Never empty."""
     request_id: _builtins.str
@@ -105,13 +110,19 @@ class KeyForgotten(_message.Message):
     """Which pipeline of that name: as in PipelineApplied."""
     retrain: _builtins.bool
     """Whether a dataset without the rows was asked for as well."""
+    segment_count: _builtins.int
+    """How many segments had rows of the key. Zero in facts of before lists were bounded: as many as `segments` has."""
+    rows: _builtins.int
+    """How many rows of the key these had. Zero in facts of before lists were bounded: as many as `segments` tells."""
+    erased_count: _builtins.int
+    """How many objects left the store. Zero in facts of before lists were bounded: as many as `erased` has."""
     @_builtins.property
     def key(self) -> Global___KeyDigest:
         """The key."""
 
     @_builtins.property
     def segments(self) -> _containers.RepeatedCompositeFieldContainer[Global___ForgottenSegment]:
-        """The segments that had rows of the key, and how many."""
+        """The segments that had rows of the key, and how many; of many the first thousand."""
 
     @_builtins.property
     def datasets(self) -> _containers.RepeatedCompositeFieldContainer[Global___ForgottenDataset]:
@@ -119,7 +130,7 @@ class KeyForgotten(_message.Message):
 
     @_builtins.property
     def erased(self) -> _containers.RepeatedCompositeFieldContainer[Global___ErasedObject]:
-        """What left the object store."""
+        """What left the object store; of many every manifest of a dataset, and a thousand others."""
 
     @_builtins.property
     def searched(self) -> _containers.RepeatedCompositeFieldContainer[Global___SearchedObjects]:
@@ -131,7 +142,11 @@ class KeyForgotten(_message.Message):
 
     @_builtins.property
     def left(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What still holds a value of these rows, and why, for a person. Empty when nothing does."""
+        """What still holds a value of these rows, and why, for a person. Empty when nothing does; of many the first thousand."""
+
+    @_builtins.property
+    def whole(self) -> _artifact_pb2.Artifact:
+        """Where `segments`, `erased` and `left` are whole, as JSON, when they are not here. Unset when they are."""
 
     def __init__(
         self,
@@ -147,10 +162,14 @@ class KeyForgotten(_message.Message):
         topics: _abc.Iterable[Global___ForgettingTopic] | None = ...,
         left: _abc.Iterable[_builtins.str] | None = ...,
         retrain: _builtins.bool = ...,
+        segment_count: _builtins.int = ...,
+        rows: _builtins.int = ...,
+        erased_count: _builtins.int = ...,
+        whole: _artifact_pb2.Artifact | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "whole", b"whole"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["datasets", b"datasets", "erased", b"erased", "incarnation", b"incarnation", "key", b"key", "left", b"left", "pipeline", b"pipeline", "request_id", b"request_id", "retrain", b"retrain", "searched", b"searched", "segments", b"segments", "topics", b"topics"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["datasets", b"datasets", "erased", b"erased", "erased_count", b"erased_count", "incarnation", b"incarnation", "key", b"key", "left", b"left", "pipeline", b"pipeline", "request_id", b"request_id", "retrain", b"retrain", "rows", b"rows", "searched", b"searched", "segment_count", b"segment_count", "segments", b"segments", "topics", b"topics", "whole", b"whole"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from headrace.events.v1 import artifact_pb2 as headrace_dot_events_dot_v1_dot_artifact__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n headrace/events/v1/segment.proto\x12\x12headrace.events.v1\x1a!headrace/events/v1/artifact.proto\"\x98\x01\n\nSegmentCut\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\r\x12-\n\x07history\x18\x03 \x01(\x0b\x32\x1c.headrace.events.v1.Artifact\x12\x10\n\x08segments\x18\x04 \x01(\r\x12\x0c\n\x04rows\x18\x05 \x01(\x04\x12\x14\n\x0cwatermark_us\x18\x06 \x01(\x03\"\x92\x01\n\x10SegmentReference\x12\x12\n\nsegment_id\x18\x01 \x01(\t\x12.\n\x08manifest\x18\x02 \x01(\x0b\x32\x1c.headrace.events.v1.Artifact\x12,\n\x06sketch\x18\x03 \x01(\x0b\x32\x1c.headrace.events.v1.Artifact\x12\x0c\n\x04rows\x18\x04 \x01(\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n headrace/events/v1/segment.proto\x12\x12headrace.events.v1\x1a!headrace/events/v1/artifact.proto\"\xb0\x01\n\nSegmentCut\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\r\x12-\n\x07history\x18\x03 \x01(\x0b\x32\x1c.headrace.events.v1.Artifact\x12\x10\n\x08segments\x18\x04 \x01(\r\x12\x0c\n\x04rows\x18\x05 \x01(\x04\x12\x14\n\x0cwatermark_us\x18\x06 \x01(\x03\x12\x16\n\x0e\x66orgotten_keys\x18\x07 \x01(\r\"\x92\x01\n\x10SegmentReference\x12\x12\n\nsegment_id\x18\x01 \x01(\t\x12.\n\x08manifest\x18\x02 \x01(\x0b\x32\x1c.headrace.events.v1.Artifact\x12,\n\x06sketch\x18\x03 \x01(\x0b\x32\x1c.headrace.events.v1.Artifact\x12\x0c\n\x04rows\x18\x04 \x01(\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,7 +33,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'headrace.events.v1.segment_
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SEGMENTCUT']._serialized_start=92
-  _globals['_SEGMENTCUT']._serialized_end=244
-  _globals['_SEGMENTREFERENCE']._serialized_start=247
-  _globals['_SEGMENTREFERENCE']._serialized_end=393
+  _globals['_SEGMENTCUT']._serialized_end=268
+  _globals['_SEGMENTREFERENCE']._serialized_start=271
+  _globals['_SEGMENTREFERENCE']._serialized_end=417
 # @@protoc_insertion_point(module_scope)

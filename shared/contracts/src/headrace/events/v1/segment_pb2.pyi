@@ -29,6 +29,7 @@ class SegmentCut(_message.Message):
     SEGMENTS_FIELD_NUMBER: _builtins.int
     ROWS_FIELD_NUMBER: _builtins.int
     WATERMARK_US_FIELD_NUMBER: _builtins.int
+    FORGOTTEN_KEYS_FIELD_NUMBER: _builtins.int
     pipeline: _builtins.str
     """Name of the pipeline. Never empty."""
     incarnation: _builtins.int
@@ -39,6 +40,8 @@ class SegmentCut(_message.Message):
     """How many rows they hold."""
     watermark_us: _builtins.int
     """The latest event time of these rows, in microseconds since the epoch; zero when none has a time."""
+    forgotten_keys: _builtins.int
+    """How many keys are forgotten, which the history lists."""
     @_builtins.property
     def history(self) -> _artifact_pb2.Artifact:
         """The history: canonical JSON that lists the pipeline's segments, oldest first."""
@@ -52,10 +55,11 @@ class SegmentCut(_message.Message):
         segments: _builtins.int = ...,
         rows: _builtins.int = ...,
         watermark_us: _builtins.int = ...,
+        forgotten_keys: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["history", b"history"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["history", b"history", "incarnation", b"incarnation", "pipeline", b"pipeline", "rows", b"rows", "segments", b"segments", "watermark_us", b"watermark_us"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["forgotten_keys", b"forgotten_keys", "history", b"history", "incarnation", b"incarnation", "pipeline", b"pipeline", "rows", b"rows", "segments", b"segments", "watermark_us", b"watermark_us"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
