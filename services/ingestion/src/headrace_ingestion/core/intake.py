@@ -73,6 +73,8 @@ class Batch:
     """What was masked in personal fields of the range, by kind."""
     unread: Mapping[str, int] = field(default_factory=dict)
     """How many values a SELECT could not read, by field."""
+    writer_schemas: Collection[str] = ()
+    """Digests of the schemas that the records of the range, and those beside it, were written with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +166,8 @@ class Intake:
             sources = self._time_sources(group, numbered=numbered)
             counts = Counter(fault.rule for fault in faults)
             pieces = _split(group, rows, counts, self.batch_bytes, by_message=has_lines)
-            split = [replace(batch, time_sources=sources) for batch in pieces]
+            writers = checked.writer_schemas
+            split = [replace(batch, time_sources=sources, writer_schemas=writers) for batch in pieces]
             batches += [*split[:-1], replace(split[-1], masked=checked.masked, unread=checked.unread)]
         return Taken(batches, rejected, form)
 
