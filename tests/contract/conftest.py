@@ -196,6 +196,7 @@ class Lane:
             topic_id="" if is_pushed else self.source_id,
             rejected=Counter(rejection.rule for rejection in checked.rejected),
             time_sources=[record_pb2.TIME_SOURCE_ACCEPT if is_pushed else record_pb2.TIME_SOURCE_CREATE],
+            writer_schemas=[f"sha256:{partition}"],
         )
         target = (-1 - partition if is_pushed else partition) % PARTITIONS
         return Outgoing(raw_topic(self.name), None, message.SerializeToString(), partition=target)

@@ -19,6 +19,7 @@ import pytest
 from headrace.events.v1 import pipeline_pb2, record_pb2
 from headrace.ingestion.v1 import ingestion_service_pb2, ingestion_service_pb2_grpc
 from headrace_data.batches import from_ipc
+from headrace_data.canonical import sha256_digest
 from headrace_data.spec import load_pipeline
 from headrace_ingestion.settings import Settings
 from headrace_ingestion.wiring import build
@@ -51,9 +52,11 @@ class Running:
             reader.start_at(dict.fromkeys(places))
             return [record for records in reader.read_to(reader.ends(places), stall_s=10) for record in records]
 
+    def batches(self) -> list[record_pb2.RecordBatch]:
+        return [decode(record, record_pb2.RecordBatch) for record in self.read(raw_topic(self.pipeline))]
+
     def rows(self) -> list[dict[str, Any]]:
-        messages = [decode(record, record_pb2.RecordBatch) for record in self.read(raw_topic(self.pipeline))]
-        return [row for message in messages for row in from_ipc(message.arrow).to_pylist()]
+        return [row for message in self.batches() for row in from_ipc(message.arrow).to_pylist()]
 
 
 @pytest.fixture(scope="module")
@@ -294,6 +297,8 @@ def test_records_in_avro_wait_for_a_registry_that_is_away(
         schemas.answer = None
         until(lambda: len(running.rows()) == 2 and len(running.read(dead_topic(running.pipeline))) == 1)
     assert [(row["id"], row["digit"], row["_offset"]) for row in running.rows()] == [("a", 3, 0), ("c", 3, 2)]
+    named = {digest for batch in running.batches() for digest in batch.writer_schemas}
+    assert named == {sha256_digest(json.dumps(told).encode())}
     (letter,) = running.read(dead_topic(running.pipeline))
     assert (letter.header("dead-rule"), (letter.value or b"")[:5]) == ("schema", bytes([0, 0, 0, 0, 8]))
 

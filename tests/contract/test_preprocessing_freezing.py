@@ -222,6 +222,7 @@ def test_late_rows_are_kept_with_their_time_and_counted(lanes: Lanes, until: Unt
     (frozen,) = lane.frozen()
     assert frozen.late_rows == 5
     assert lane.manifest(frozen).provenance.time_sources == ("accept", "create")
+    assert list(frozen.writer_schemas) == ["sha256:-1", "sha256:0", "sha256:1"]
     days = Counter(row["_time"] and row["_time"].timestamp() / day for row in lane.dataset_rows(frozen))
     assert days == {5.0: 20, 2.0: 20, 3.0: 5, None: 15}
 

@@ -20,7 +20,7 @@ import kafka
 import pytest
 from headrace_runtime.kafka import Admin, GroupConsumer, internals
 from headrace_runtime.settings import KafkaSettings
-from kafka import ConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import ConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition, codec
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import KafkaError
 from kafka.future import Future
@@ -201,6 +201,11 @@ def test_a_record_costs_a_call(consumer: Open, settings: KafkaSettings, topic: s
         patch.setattr(DefaultRecordBatch, "_read_msg", counted)
         assert len(polled(reader, 50)) == 50
     assert len(calls) == 50
+
+
+def test_no_setting_names_a_level_of_compression() -> None:
+    assert list(inspect.signature(codec.zstd_encode).parameters) == ["payload"]
+    assert [name for name in KafkaProducer.DEFAULT_CONFIG if "compression" in name] == ["compression_type"]
 
 
 def test_there_is_no_public_way() -> None:

@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "shared" / "data" / "tests"))
 
 from check_registry import headrace, read, until
 from format_samples import png  # type: ignore[import-not-found]
+from headrace_runtime.object_store import ObjectStore, digest_of
 from headrace_runtime.record_topics import dead_topic
 
 pytestmark = pytest.mark.timeout(900)
@@ -29,6 +30,7 @@ metadata: {name: bars}
 stream:
   topic: bars
   format: image
+  references: [bars]
   select: |
     $key AS id,
     pixels AS picture,
@@ -64,26 +66,45 @@ HOSTILE = {
 }
 
 
+def stored(platform: Platform, name: str, data: bytes) -> list[tuple[str, bytes]]:
+    """Write bytes to the object store, and return headers that refer to them."""
+    ObjectStore(str(platform.home / "objects")).write(f"payloads/{name}", data)
+    return [("headrace-ref", name.encode()), ("headrace-ref-digest", digest_of(data).encode())]
+
+
+def send(platform: Platform, chance: random.Random) -> None:
+    """Send hostile pictures and sound ones, of which every fiftieth lies in the object store."""
+    producer = KafkaProducer(bootstrap_servers=platform.bootstrap_servers, acks="all")
+    for name, data in HOSTILE.items():
+        producer.send("bars", data, key=name.encode(), headers=[("bar", b"level")])
+    gone = [("bar", b"level"), ("headrace-ref", b"bars/none"), ("headrace-ref-digest", digest_of(b"").encode())]
+    producer.send("bars", None, key=b"gone", headers=gone)
+    for at in range(SENT):
+        way = "level" if at % 2 else "upright"
+        key, headers, data = str(at).encode(), [("bar", way.encode())], bar(chance, way)
+        if at % 50:
+            producer.send("bars", data, key=key, headers=headers)
+        else:
+            producer.send("bars", None, key=key, headers=[*headers, *stored(platform, f"bars/{at}.png", data)])
+    producer.close()
+
+
 def test_from_pictures_to_predictions(tmp_path: Path) -> None:
     file, chance = tmp_path / "bars.yaml", random.Random(20261130)
     file.write_text(DOCUMENT)
     with Platform.on_free_ports(tmp_path / "platform") as platform:
         headrace(platform, "topic", "create", "bars")
         headrace(platform, "apply", str(file))
-        producer = KafkaProducer(bootstrap_servers=platform.bootstrap_servers, acks="all")
-        for name, data in HOSTILE.items():
-            producer.send("bars", data, key=name.encode(), headers=[("bar", b"level")])
-        for at in range(SENT):
-            way = "level" if at % 2 else "upright"
-            producer.send("bars", bar(chance, way), key=str(at).encode(), headers=[("bar", way.encode())])
-        producer.close()
+        send(platform, chance)
         waited = json.loads(headrace(platform, "wait", "bars", "--timeout", "300s", "--json"))
         assert sum(waited["dataset"]["rows"].values()) == SENT, waited
 
-        until(lambda: len(read(platform, dead_topic("bars"))) == len(HOSTILE))
+        until(lambda: len(read(platform, dead_topic("bars"))) == len(HOSTILE) + 1)
         dead = {record.key.decode(): record for record in read(platform, dead_topic("bars")) if record.key}
+        gone = dead.pop("gone")
         assert {name: record.value for name, record in dead.items()} == HOSTILE, "as they were sent"
         reasons = {name: dict(record.headers)["dead-reason"].decode() for name, record in dead.items()}
+        assert dict(gone.headers)["dead-rule"] == b"reference"
         assert "got bytes that are none" in reasons["none"]
         assert "got one 16 wide and 8 high" in reasons["large"]
         assert "60000 by 60000" in reasons["bomb"]

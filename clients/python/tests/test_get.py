@@ -82,6 +82,7 @@ def test_datasets_as_json(headrace, full, canned):
         "rejected": {"range": 2, "type": 1},
         "masked": {},
         "unread": {},
+        "writer_schemas": [],
         "repeated_keys": 0,
         "late_rows": 0,
         "awaiting_labels": 0,

@@ -11,6 +11,7 @@ def add(lives: Lives, topic_id: str, partition: int, offset: int, rows: int) -> 
     filling = lives.add(topic_id, record, rows, {"json": 1}, [source], 0.0)
     filling.time_sources.add(topic_id or "accept")
     filling.unread["amount"] += rows
+    filling.writer_schemas.add("sha256:1")
 
 
 def test_what_waits_of_a_topic_that_is_gone_is_told_apart() -> None:
@@ -24,6 +25,7 @@ def test_what_waits_of_a_topic_that_is_gone_is_told_apart() -> None:
     add(lives, "new", 1, 4, 20)
     waiting = lives.waiting()
     assert (waiting.rows, waiting.rejected["json"], waiting.unread["amount"]) == (30, 2, 30)
+    assert waiting.writer_schemas == {"sha256:1"}
     assert (gone.time_sources, waiting.time_sources) == ({"old"}, {"accept", "new"})
     assert lives.firsts() == {("clean", 1): 3}
     assert (lives.topic_id, lives.gone) == ("new", {"old"})

@@ -52,6 +52,7 @@ def test_what_is_rejected_leaves_its_place_and_reason_alone() -> None:
     raw.sources.add(partition=0, start=0, end=3)
     raw.masked["email"] = 1
     raw.unread["answer"] = 4
+    raw.writer_schemas.append("sha256:1")
     cleaner = Cleaner(pipeline)
     cleaner.restore(0, [], 0)
 
@@ -60,7 +61,7 @@ def test_what_is_rejected_leaves_its_place_and_reason_alone() -> None:
     message = record_pb2.RecordBatch.FromString(clean.value or b"")
     assert from_ipc(message.arrow)["answer"].to_pylist() == ["[email] or [email]", "nothing"]
     assert (dict(message.masked), dict(message.rejected)) == ({"email": 3}, {"personal": 1})
-    assert dict(message.unread) == {"answer": 4}
+    assert (dict(message.unread), list(message.writer_schemas)) == ({"answer": 4}, ["sha256:1"])
     letter = read_letter(Record(dead.topic, 0, 0, dead.key, dead.value, dead.headers)).letter
     assert (letter.rule, letter.field, letter.offset) == ("personal", "answer", 1)
     assert json.loads(letter.value or b"") == {"id": 1}

@@ -77,6 +77,8 @@ class Sample:
     schemas: Registered | None = None
     document: str = DOCUMENT
     rows: Sequence[dict[str, Any]] = field(default_factory=lambda: ROWS)
+    text: str = ""
+    """The schema that rows are known to be written with."""
 
 
 def _json(row: Mapping[str, Any]) -> bytes:
@@ -222,16 +224,28 @@ def wav(samples: Sequence[int], rate: int, channels: int = 1) -> bytes:
 SAMPLES: Final[Mapping[str, Sample]] = {
     "json": Sample("json", _json),
     "json-schema": Sample("json-schema", lambda row: framed(7, _json(row))),
-    "csv": Sample("{kind: csv, delimiter: ;}", _csv),
-    "avro": Sample("{kind: avro, schema: '" + json.dumps(AVRO) + "'}", _avro),
-    "avro framed": Sample(
-        f"{{kind: avro, {REGISTRY}}}", lambda row: framed(7, _avro(row)), Registered({7: {"schema": json.dumps(AVRO)}})
+    "json-schema framed": Sample(
+        f"{{kind: json-schema, {REGISTRY}}}",
+        lambda row: framed(7, _json(row)),
+        Registered({7: {"schema": "{}", "schemaType": "JSON"}}),
+        text="{}",
     ),
-    "protobuf": Sample("{kind: protobuf, schema: '" + PROTO.replace("\n", " ") + "'}", _protobuf),
+    "csv": Sample("{kind: csv, delimiter: ;}", _csv),
+    "avro": Sample("{kind: avro, schema: '" + json.dumps(AVRO) + "'}", _avro, text=json.dumps(AVRO)),
+    "avro framed": Sample(
+        f"{{kind: avro, {REGISTRY}}}",
+        lambda row: framed(7, _avro(row)),
+        Registered({7: {"schema": json.dumps(AVRO)}}),
+        text=json.dumps(AVRO),
+    ),
+    "protobuf": Sample(
+        "{kind: protobuf, schema: '" + PROTO.replace("\n", " ") + "'}", _protobuf, text=PROTO.replace("\n", " ")
+    ),
     "protobuf framed": Sample(
         f"{{kind: protobuf, {REGISTRY}}}",
         lambda row: framed(9, b"\0" + _protobuf(row)),
         Registered({9: {"schema": PROTO, "schemaType": "PROTOBUF"}}),
+        text=PROTO,
     ),
     "text": Sample("{kind: text, field: name}", _text),
     "image": Sample("image", _png, document=_document(_PICTURES), rows=_PICTURE_ROWS),

@@ -12,13 +12,16 @@ from uuid import UUID
 
 import fastavro
 import pytest
+from headrace_data.canonical import sha256_digest
 from headrace_data.decoders import decoder_of
 from headrace_data.formats import Undecodable
 from headrace_data.formats.avro import compile_avro
+from headrace_data.formats.decoding import KnowsWriters
+from headrace_data.formats.envelopes import Unwrapped
 from headrace_data.formats.schemas import Schema, SchemaInvalid
 from headrace_data.records import RecordChecker
 from headrace_data.rejections import Rejection
-from headrace_data.spec import SpecInvalid, load_pipeline
+from headrace_data.spec import SpecInvalid, Stream, load_pipeline
 
 from .format_samples import AVRO, DOCUMENT, REGISTRY, ROWS, SAMPLES, Registered, avro_long, framed
 
@@ -40,10 +43,13 @@ def read(schema: Any, value: bytes) -> dict[str, Any]:
     return compile_avro(Schema(json.dumps(schema)))(value)
 
 
+def _stream() -> Stream:
+    return load_pipeline(DOCUMENT.format(format=f"{{kind: avro, {REGISTRY}}}")).stream
+
+
 def decode(schemas: Any, *values: bytes) -> tuple[list[dict[str, Any]], list[Rejection]]:
-    stream = load_pipeline(DOCUMENT.format(format=f"{{kind: avro, {REGISTRY}}}")).stream
     rejected: list[Rejection] = []
-    return decoder_of(stream, schemas).decode(values, 0, rejected)[0], rejected
+    return decoder_of(_stream(), schemas).decode(values, 0, rejected)[0], rejected
 
 
 @pytest.mark.parametrize(
@@ -154,6 +160,11 @@ def test_records_of_several_schemas_stand_side_by_side() -> None:
     rows, rejected = decode(schemas, *values)
     assert (rows, rejected) == ([row, {**row, "tags": ["x"]}, {k: row[k] for k in row if k != "name"}, row], [])
     assert schemas.asked == 3
+    wrapped = Unwrapped(reader := decoder_of(_stream(), schemas), "cloudevents")
+    assert isinstance(reader, KnowsWriters)
+    assert wrapped.writers(values) == set(), "of values that were decoded"
+    reader.decode(values, 0, [])
+    assert len(wrapped.writers([None, b"", b"\0", framed(9, b""), *values])) == 3
 
 
 def test_an_id_that_is_unknown_rejects_its_record_and_is_asked_for_again() -> None:
@@ -213,14 +224,14 @@ def test_a_number_that_is_none_is_rejected_without_a_warning() -> None:
 
 
 def test_a_header_names_the_schema_by_its_guid() -> None:
-    stream = load_pipeline(DOCUMENT.format(format=f"{{kind: avro, {REGISTRY}}}")).stream
-    checker = RecordChecker(stream, schemas=Registered({7: {"schema": json.dumps(AVRO)}}))
+    checker = RecordChecker(_stream(), schemas=Registered({7: {"schema": json.dumps(AVRO)}}))
     told = [("other", b""), ("__value_schema_id", b"\1" + UUID(int=7).bytes)]
     messages = [Told(told), Told([]), Told([("__value_schema_id", b"\1")]), Told(told)]
     values = [WRITE(ROWS[0]), framed(7, WRITE(ROWS[1])), WRITE(ROWS[0]), None]
     checked = checker.check(values, [0] * 4, range(4), messages=messages)
     assert checked.batch.column("id").to_pylist() == [1, -(2**40)]
     assert [(each.position, each.rule) for each in checked.rejected] == [(2, "avro"), (3, "avro")]
+    assert checked.writer_schemas == {sha256_digest(json.dumps(AVRO).encode())}
 
 
 class Told:

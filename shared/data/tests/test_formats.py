@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from functools import cache
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -110,6 +111,8 @@ def test_a_checker_takes_the_format(kind: str) -> None:
             checked.batch.drop_columns(["_partition", "_offset", "_index", "_time"]).to_pylist() == SAMPLES[kind].rows
         )
         assert [each.position for each in checked.rejected] == [3]
+    text = SAMPLES[kind].text
+    assert list(checked.writer_schemas) == ([f"sha256:{sha256(text.encode()).hexdigest()}"] if text else [])
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,8 @@ class FilePush:
         self._format = file_format or format_of(path)
         self._encoding = encoding
         self._digest = digest(path, self._format, encoding)
-        as_sent = self._format == "jsonl" and pipeline.stream.format_kind in _AS_SENT
+        stream = pipeline.stream
+        as_sent = self._format == "jsonl" and stream.format_kind in _AS_SENT and stream.registry is None
         self._form = messages.RECORD_FORM_UNSPECIFIED if as_sent else messages.RECORD_FORM_FILE_ROW
 
     def run(self, ingestion: IngestionClient, on_progress: Callable[[Pushed, int], None]) -> Pushed:

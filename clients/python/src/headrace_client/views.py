@@ -55,6 +55,7 @@ def dataset_view(dataset: messages.Dataset) -> View:
         "rejected": dict(sorted(frozen.rejected.items())),
         "masked": dict(sorted(frozen.masked.items())),
         "unread": dict(sorted(frozen.unread.items())),
+        "writer_schemas": list(frozen.writer_schemas),
         "repeated_keys": frozen.repeated_keys,
         "late_rows": frozen.late_rows,
         "awaiting_labels": frozen.awaiting_labels,

@@ -118,6 +118,7 @@ class Backfill:
         self._timed = _timed_keys(pipeline)
         self._refused_bytes = 0
         self._masked, self._unread = Counter[str](), Counter[str]()
+        self._writer_schemas: set[str] = set()
         """What was masked in texts of the segment that is written, by kind; what a SELECT could not read, by field."""
 
     @property
@@ -193,6 +194,7 @@ class Backfill:
         self._seen.commit()
         self._masked.update(checked.masked)
         self._unread.update(checked.unread)
+        self._writer_schemas.update(checked.writer_schemas)
         self._masked.update(cleaned.masked)
         sound, repeated = self._without_repeated(cleaned.batch)
         broken: list[tuple[Rejection, int | None]] = [(self._told(fault, rows), None) for fault in checked.rejected]
@@ -251,9 +253,10 @@ class Backfill:
             return
         update = {"backfilled": (source,), "rejected": dict(rejected)}
         update |= {"masked": dict(self._masked), "unread": dict(self._unread)}
-        self._masked.clear()
-        self._unread.clear()
-        segment = writer.finish(provenance.model_copy(update=update), self._beat)
+        told = {"writer_schemas": tuple(sorted(self._writer_schemas))}
+        for counted in (self._masked, self._unread, self._writer_schemas):
+            counted.clear()
+        segment = writer.finish(provenance.model_copy(update=update | told), self._beat)
         if any(each.segment_id == segment.manifest.segment_id for each in self.history.entries):
             # The same rows, of another file or in another format.
             self.known += segment.manifest.rows

@@ -78,30 +78,42 @@ class _Numbers:
         self._type = field.type
         self._dtype = field.dtype
         self._is_float = field.dtype.kind == "f"
-        self._holds_bytes = field.type != "bool" and np.can_cast(np.uint8, field.dtype)
+        self._is_bool = field.type == "bool"
+        self._code = "d" if self._is_float else field.dtype.char
+        """What numbers are first packed as; only then it shows whether a float32 can hold them."""
+        self._holds_bytes = not self._is_bool and np.can_cast(np.uint8, field.dtype)
         self._types = {bool} if field.type == "bool" else {int, float} if self._is_float else {int}
         self.blank = False if field.type == "bool" else 0
         """What stands in for null: an element of the right Python type."""
 
     def convert(self, values: list[Any], *, booleans: bool = True) -> npt.NDArray[np.generic] | None:
         """Return the values as one array, or None when any is no number of this type. `booleans`: see `Column.read`."""
-        # Whole numbers that fit into a byte, as those of images do, become an array four times as fast in this way, and
-        # others twice as fast. Of all that JSON has, neither takes anything else for a number but booleans.
-        if self._holds_bytes and (not booleans or list(map(type, values)).count(int) == len(values)):
-            with suppress(TypeError, ValueError):
-                return np.frombuffer(bytes(values), np.uint8).astype(self._dtype)
-        if self._is_float and not booleans:
-            with suppress(struct.error):
-                return self._floats(np.frombuffer(struct.pack(f"{len(values)}d", *values), np.float64))
         # type() and not isinstance: to Python, True is an integer.
-        if not set(map(type, values)) <= self._types:
+        if (booleans or self._is_bool) and not set(map(type, values)) <= self._types:
             return None
-        if self._is_float:
-            return self._floats(np.array(values, np.float64))
+        if self._is_bool:
+            return np.array(values, np.bool_)
+        return self._packed([values], len(values))
+
+    def convert_lists(self, lists: list[Any], size: int, *, booleans: bool) -> npt.NDArray[np.generic] | None:
+        """Return the values of several lists of a size as one array, or None, as `convert` does."""
+        if booleans or self._is_bool or set(map(type, lists)) != {list}:
+            return self.convert(list(chain.from_iterable(lists)), booleans=booleans)
+        return self._packed(lists, size)
+
+    def _packed(self, lists: list[list[Any]], size: int) -> npt.NDArray[np.generic] | None:
+        """Return values among which no boolean is. Of all else that JSON has, this takes nothing but numbers."""
+        # Whole numbers that fit into a byte, as those of images do, become an array faster than others.
+        if self._holds_bytes:
+            with suppress(TypeError, ValueError):
+                return np.frombuffer(b"".join(map(bytes, lists)), np.uint8).astype(self._dtype)
+        pack = struct.Struct(f"{size}{self._code}").pack
         try:
-            return np.array(values, self._dtype)
-        except OverflowError:
+            data = b"".join([pack(*values) for values in lists])
+        except struct.error:
             return None
+        array = np.frombuffer(data, self._code)
+        return self._floats(array) if self._is_float else array
 
     def _floats(self, array: npt.NDArray[np.float64]) -> npt.NDArray[np.generic] | None:
         # Formats other than JSON have NaNs that NumPy warns of when it computes with them.
@@ -153,12 +165,12 @@ class _ArrayColumn:
 
     def read(self, values: list[Any], *, booleans: bool = True) -> Piece | None:
         filled, nulls = _fill(values, self._blank, self._field)
-        flat = self._flatten(filled)
-        array = None if flat is None else self._numbers.convert(flat, booleans=booleans)
+        lists, size = self._lists(filled)
+        array = self._numbers.convert_lists(lists, size, booleans=booleans) if size else None
         return None if array is None else Piece(array, nulls)
 
-    def _flatten(self, values: list[Any]) -> list[Any] | None:
-        """Return the elements of all values in one list, or None when the values differ in form or have a wrong one.
+    def _lists(self, values: list[Any]) -> tuple[list[Any], int]:
+        """Return the innermost lists of all values and their size; 0 when values differ in form or have a wrong one.
 
         What is no list where one should be either has no length, or consists of texts, which are no numbers.
         """
@@ -167,13 +179,14 @@ class _ArrayColumn:
             try:
                 lengths = set(map(len, level))
             except TypeError:
-                return None
-            level = list(chain.from_iterable(level))
-            if depth == 0 and lengths == {self._field.size} and not isinstance(level[0], list):
-                return level
+                return [], 0
+            if depth == 0 and lengths == {self._field.size} and not isinstance(next(iter(level[0])), list):
+                return level, self._field.size
             if lengths != {dimension}:
-                return None
-        return level
+                return [], 0
+            if depth < len(self._field.shape) - 1:
+                level = list(chain.from_iterable(level))
+        return level, self._field.shape[-1]
 
     def fault(self, value: object) -> Fault | None:
         if value is None:

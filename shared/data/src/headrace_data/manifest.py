@@ -176,6 +176,8 @@ class Provenance(Document):
     """What was masked in texts of these ranges, by kind of personal data."""
     unread: dict[str, int] = pydantic.Field(default={}, exclude_if=lambda value: not value)
     """How many values are missing because a SELECT could not read what was there, by field."""
+    writer_schemas: tuple[str, ...] = pydantic.Field(default=(), exclude_if=lambda value: not value)
+    """Digests of the schemas that producers wrote records of these ranges with, where their format has any."""
     time_sources: Annotated[
         tuple[str, ...],
         pydantic.Field(exclude_if=lambda value: not value),  # so that manifests keep the bytes they had before

@@ -54,10 +54,11 @@ class Log:
 
 @dataclass(frozen=True)
 class _Counts:
-    """What was masked in texts by kind, and which values a SELECT could not read by field."""
+    """What was masked in texts by kind, which values a SELECT could not read by field, and by which schemas."""
 
     masked: Counter[str] = field(default_factory=Counter)
     unread: Counter[str] = field(default_factory=Counter)
+    writer_schemas: set[str] = field(default_factory=set)
 
 
 class Rebuild:
@@ -141,7 +142,8 @@ class Rebuild:
             writer.add(batch.take(pa.array(np.setdiff1d(np.arange(len(batch)), again))) if len(again) else batch)
         update = {"rejected": rejected, "masked": counts.masked, "unread": counts.unread}
         told = {name: dict(sorted((+found).items())) for name, found in update.items()}
-        segment = writer.finish(manifest.provenance.model_copy(update=told), self._beat)
+        writers = {"writer_schemas": tuple(sorted(counts.writer_schemas))}
+        segment = writer.finish(manifest.provenance.model_copy(update=told | writers), self._beat)
         self.rejected += rejected
         if segment.manifest.segment_id == manifest.segment_id:
             self.known += segment.manifest.rows
@@ -175,6 +177,7 @@ class Rebuild:
                 counts.masked.update(checked.masked)
                 counts.masked.update(cleaned.masked)
                 counts.unread.update(checked.unread)
+                counts.writer_schemas.update(checked.writer_schemas)
                 yield cleaned.batch, [each.rule for each in (*checked.rejected, *gone, *cleaned.dropped)]
 
     def _seen(self, place: int, partition: int) -> SeenKeys:

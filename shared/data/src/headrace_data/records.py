@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -29,6 +29,7 @@ from headrace_data.decoders import decoder_of
 from headrace_data.event_time import FUTURE, TimeColumn
 from headrace_data.forgotten import Now, hushed, nothing_forgotten
 from headrace_data.formats import FILES, Schemas
+from headrace_data.formats.decoding import KnowsWriters
 from headrace_data.formats.file_fields import rows_decoded, rows_together
 from headrace_data.formats.framing import with_header
 from headrace_data.private import Keys, PrivateFields, no_keys
@@ -71,6 +72,17 @@ class Checked:
     """What was masked in personal fields, by kind."""
     unread: Counter[str] = field(default_factory=Counter)
     """By field: how many values are missing because the SELECT tried to read what is there, and could not."""
+    writer_schemas: Collection[str] = ()
+    """Digests of the schemas that the records were written with, as far as their format tells."""
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What is told of records beside their columns."""
+
+    rejected: list[Rejection] = field(default_factory=list)
+    unread: Counter[str] = field(default_factory=Counter)
+    writer_schemas: set[str] = field(default_factory=set)
 
 
 class RecordChecker:
@@ -95,6 +107,7 @@ class RecordChecker:
         self._private = PrivateFields(stream, keys)
         self._names = [field.name for field in stream.fields]
         self._decoder = decoder_of(stream, schemas)
+        self._writers = self._decoder.writers if isinstance(self._decoder, KnowsWriters) else None
         self._columns: list[Column] = [self._private.column(field) for field in stream.fields]
         if stream.time is not None:
             self._names.append(stream.time)
@@ -141,8 +154,9 @@ class RecordChecker:
         lengths = [len(each) for each in (values, partitions, offsets, indexes, times)]
         if len(set(lengths)) > 1:
             raise ValueError(f"expected one partition, offset, index and time per value, got {lengths}")
-        rejected, unread = list[Rejection](), Counter[str]()
-        arrays, masked = self._private.treated(self._names, self._arrays(values, messages, rejected, unread, patience))
+        told = _Told()
+        rejected = told.rejected
+        arrays, masked = self._private.treated(self._names, self._arrays(values, messages, told, patience))
         kept = np.ones(len(values), dtype=np.bool_)
         kept[[rejection.position for rejection in rejected]] = False
         lineage = [
@@ -155,7 +169,8 @@ class RecordChecker:
         if now_s is not None:
             batch = self._without_future(batch, np.flatnonzero(kept), now_s, rejected)
         rejected = self._hushed(sorted(rejected, key=lambda rejection: rejection.position), values, messages)
-        return Checked(batch, self._private.told(rejected) if self.withholds else rejected, masked, unread)
+        faults = self._private.told(rejected) if self.withholds else rejected
+        return Checked(batch, faults, masked, told.unread, told.writer_schemas)
 
     def require_key(self) -> None:
         """Read the key of personal fields, where one is needed. Raises what says why there is none."""
@@ -171,7 +186,7 @@ class RecordChecker:
 
         `message` is what the record came in, which may tell how it is read.
         """
-        for read, positions, _ in self._columns_of([value], None if message is None else [message], [], Counter()):
+        for read, positions, _ in self._columns_of([value], None if message is None else [message], _Told()):
             if positions:
                 record = {name: found[0] for name, found in zip(self._names, read, strict=True)}
                 return self._private.letter(record, dict(zip(self._names, self._columns, strict=True)))
@@ -201,14 +216,13 @@ class RecordChecker:
         self,
         values: Sequence[bytes | None],
         messages: Sequence[Message] | None,
-        rejected: list[Rejection],
-        unread: Counter[str],
+        told: _Told,
         patience: Patience | None,
     ) -> list[pa.Array]:
-        """Return the columns of the good records; add the bad ones to `rejected`, and count in `unread`."""
+        """Return the columns of the good records; the others are `told`."""
         pieces: list[list[Piece]] = [[] for _ in self._columns]
-        for columns, positions, booleans in self._columns_of(values, messages, rejected, unread, patience):
-            for read in self._read(columns, positions, rejected, booleans=booleans):
+        for columns, positions, booleans in self._columns_of(values, messages, told, patience):
+            for read in self._read(columns, positions, told.rejected, booleans=booleans):
                 for of_field, piece in zip(pieces, read, strict=True):
                     of_field.append(piece)
         return [column.build(of_field) for column, of_field in zip(self._columns, pieces, strict=True)]
@@ -217,8 +231,7 @@ class RecordChecker:
         self,
         values: Sequence[bytes | None],
         messages: Sequence[Message] | None,
-        rejected: list[Rejection],
-        unread: Counter[str],
+        told: _Told,
         patience: Patience | None = None,
     ) -> Iterator[tuple[list[list[Any]], Sequence[int], bool]]:
         """Yield what records have for each field, where they stand, and whether a boolean may be among it."""
@@ -233,7 +246,9 @@ class RecordChecker:
                 found: list[Rejection] = []
                 records, positions = self._decoder.decode(chunk, start, found)
                 # What could not be fetched is no value to the decoder.
-                rejected += [faults.get(each.position, each) for each in found]
+                told.rejected.extend(faults.get(each.position, each) for each in found)
+                if self._writers is not None:
+                    told.writer_schemas.update(self._writers(chunk))
                 if gathered is not None:
                     gathered.add(records, positions, messages)
                     continue
@@ -242,8 +257,8 @@ class RecordChecker:
                 yield [[record.get(name) for record in records] for name in self._names], positions, booleans
             if gathered is not None:
                 made = gathered.computed()
-                rejected += [Rejection(each.position, SELECT, each.name, each.reason) for each in made.faults]
-                unread.update(made.unread)
+                told.rejected.extend(Rejection(each.position, SELECT, each.name, each.reason) for each in made.faults)
+                told.unread.update(made.unread)
                 # What a SELECT computes of a file has the type of its field.
                 yield [made.columns[name] for name in self._names], made.positions, not self._is_file
 

@@ -340,6 +340,7 @@ def _joined(provenances: Sequence[Provenance], left_out: Mapping[str, int]) -> P
             "sources": _ranges([span for each in provenances for span in each.sources]),
             "clean_ranges": _ranges([span for each in provenances for span in each.clean_ranges]),
             "time_sources": tuple(sorted({source for each in provenances for source in each.time_sources})),
+            "writer_schemas": tuple(sorted({schema for each in provenances for schema in each.writer_schemas})),
             "rejected": dict(rejected),
             "masked": dict(masked),
             "unread": dict(unread),

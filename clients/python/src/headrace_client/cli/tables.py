@@ -47,7 +47,7 @@ def pipelines(found: list[View]) -> list[RenderableType]:
 
 
 def datasets(found: list[View]) -> list[RenderableType]:
-    """Show datasets."""
+    """Show datasets, and under them which schemas their records were written with."""
     rows = [
         [
             plain(view["pipeline"]),
@@ -58,7 +58,8 @@ def datasets(found: list[View]) -> list[RenderableType]:
         ]
         for view in found
     ]
-    return [table(["pipeline", "=dataset", ">train", ">valid", ">test", "rejected", "=frozen"], rows)]
+    written = [f"dataset {short_id(view['dataset_id'])} {told}" for view in found if (told := _writers(view))]
+    return [table(["pipeline", "=dataset", ">train", ">valid", ">test", "rejected", "=frozen"], rows), *written]
 
 
 def runs(found: list[View]) -> list[RenderableType]:
@@ -261,7 +262,9 @@ def lineage(found: View) -> list[RenderableType]:
         rows.append(["origin", short_id(origin["version_id"]), plain(told)])
     if dataset := found["dataset"]:
         splits = ", ".join(f"{count} {split}" for split, count in dataset["rows"].items())
-        rows.append(["dataset", short_id(dataset["dataset_id"]), plain(splits)])
+        rows.append(
+            ["dataset", short_id(dataset["dataset_id"]), plain(", ".join(filter(None, (splits, _writers(dataset)))))]
+        )
     parts: list[RenderableType] = [table(["=from", "=id", "what"], rows)]
     if (version := found["version"]) and version.get("trials"):
         tried = [[plain(cell) for cell in row] for row in trial_rows(version["trials"], _MOST_TRIALS)]
@@ -269,6 +272,12 @@ def lineage(found: View) -> list[RenderableType]:
     if dataset and dataset["sources"]:
         parts.append(_ranges(found["topic"] or "", dataset["sources"]))
     return parts
+
+
+def _writers(dataset: View) -> str:
+    """Return by which schemas a dataset's records were written; empty where they have none."""
+    schemas = dataset["writer_schemas"]
+    return f"written with schema {', '.join(map(short_id, schemas))}" if schemas else ""
 
 
 def _ranges(topic: str, sources: list[View]) -> RenderableType:

@@ -19,6 +19,7 @@ DECISION = "headrace.decision"
 SHOWN = (
     "headrace.pipeline",
     "headrace.rows",
+    "headrace.writer_schemas",
     "headrace.run.id",
     "headrace.dataset.id",
     "headrace.version.id",
@@ -76,6 +77,8 @@ def _label(span: Span, marked: set[str]) -> str:
 
 
 def _short(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return ",".join(map(_short, value))
     text = str(value).removeprefix("sha256:")
     return text if len(text) <= 20 else f"{text[:12]}…"
 

@@ -321,6 +321,7 @@ def _origin(facts: DatasetFacts) -> Html:
         ["event times", ", ".join(_TIMES.get(one, one) for one in origin.time_sources) or "not told"],
         ["pipeline", joined(manifest.pipeline, ", spec ", page.identity(manifest.spec_digest))],
         ["schema", page.identity(manifest.schema_digest)],
+        *([["written with", _identities(origin.writer_schemas)]] if origin.writer_schemas else []),
         ["preparation", page.identity(manifest.prepare_digest)],
         ["split rule", page.identity(manifest.split_digest)],
         ["files", f"{counted(len(parts), 'Parquet file')}, {sum(part.size_bytes for part in parts):,} bytes"],
@@ -330,6 +331,10 @@ def _origin(facts: DatasetFacts) -> Html:
         page.card("Producers' offsets", page.table(["partition", "from", "to (exclusive)"], ranges, numbers=(1, 2))),
         page.card("Identity", page.table(["what", "which"], rows)),
     )
+
+
+def _identities(digests: Sequence[str]) -> Html:
+    return joined(*(joined(page.identity(digest), " ") for digest in digests))
 
 
 def _versions(facts: DatasetFacts) -> str:

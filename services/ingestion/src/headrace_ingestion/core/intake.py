@@ -7,8 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from itertools import groupby, pairwise
-from operator import attrgetter
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +24,7 @@ from headrace_data.references import Payloads
 from headrace_data.select.projecting import Patience
 from headrace_data.spec import Pipeline
 from headrace_runtime.poison.bisection import CRASH
-from headrace_runtime.records import Record
+from headrace_runtime.records import Record, by_place
 from headrace_runtime.stream.dead_letters import DELETED_UNREAD
 
 OVERSIZED = "oversized"
@@ -74,6 +73,8 @@ class Batch:
     """What was masked in personal fields of the range, by kind."""
     unread: Mapping[str, int] = field(default_factory=dict)
     """How many values a SELECT could not read, by field."""
+    writer_schemas: Collection[str] = ()
+    """Digests of the schemas that the records of the range, and those beside it, were written with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,14 +161,15 @@ class Intake:
         batches: list[Batch] = []
         rejected: list[tuple[Record, Rejection]] = []
         patience = Patience()
-        for group in _by_partition(records):
+        for group in by_place(records).values():
             checked = self._check(checker, group, patience, numbered=numbered)
             rows, faults = checked.batch, checked.rejected
             rejected += [(group[fault.position], fault) for fault in faults if fault.rule != DELETED]
             sources = self._time_sources(group, numbered=numbered)
             counts = Counter(fault.rule for fault in faults)
             pieces = _split(group, rows, counts, self.batch_bytes, by_message=has_lines)
-            split = [replace(batch, time_sources=sources) for batch in pieces]
+            writers = checked.writer_schemas
+            split = [replace(batch, time_sources=sources, writer_schemas=writers) for batch in pieces]
             batches += [*split[:-1], replace(split[-1], masked=checked.masked, unread=checked.unread)]
         return Taken(batches, rejected, form)
 
@@ -206,21 +208,21 @@ class Intake:
 
     def _check(self, checker: RecordChecker, group: Sequence[Record], patience: Patience, *, numbered: bool) -> Checked:
         """Return the rows of one source partition, and why the other records are none, in order."""
-        values, limit = [record.value for record in group], self.max_record_bytes
+        values, limit, small = [record.value for record in group], self.max_record_bytes, group
         sizes = [len(value) if value else 0 for value in values]
-        places = np.arange(len(group))
-        oversized = np.flatnonzero(np.array(sizes) > limit).tolist()
+        places, oversized = np.arange(len(group)), [at for at, size in enumerate(sizes) if size > limit]
         if oversized:
             places = np.delete(places, oversized)
-            values = [values[at] for at in places.tolist()]
-        offsets = np.array([record.offset for record in group])[places]
+            small = [group[at] for at in places.tolist()]
+            values = [record.value for record in small]
+        offsets = np.array([record.offset for record in small], np.int64)
         partitions = np.full(len(places), group[0].partition)
-        times = message_times([record.timestamp_ms for record in group])[places]
+        times = message_times([record.timestamp_ms for record in small])
         indexes = places if numbered else None
         if not numbered and self.pipeline.stream.has_lines:
-            indexes = np.array([record.number for record in group])[places]
+            indexes = np.array([record.number for record in small], np.int64)
         # What was pushed came in no message of Kafka.
-        messages = None if numbered else [group[at] for at in places.tolist()]
+        messages = None if numbered else small
         checked = checker.check(values, partitions, offsets, indexes, times, self._clock(), messages, patience)
         faults = [replace(fault, position=int(places[fault.position])) for fault in checked.rejected]
         unread = [Rejection(at, OVERSIZED, "", f"expected at most {limit} bytes, got {sizes[at]}") for at in oversized]
@@ -237,13 +239,6 @@ def _lines(messages: Sequence[Record]) -> list[Record]:
     return [
         message._replace(value=line, number=number) for message in messages for number, line in lines_of(message.value)
     ]
-
-
-def _by_partition(records: Sequence[Record]) -> list[list[Record]]:
-    groups: dict[int, list[Record]] = {}
-    for partition, run in groupby(records, key=attrgetter("partition")):
-        groups.setdefault(partition, []).extend(run)
-    return list(groups.values())
 
 
 def _without_large(rows: pa.RecordBatch, *, by_message: bool) -> tuple[pa.RecordBatch, list[tuple[int, str]]]:

@@ -89,8 +89,10 @@ def count(pipeline: Pipeline, taken: Taken, topic: str) -> None:
     RECORDS.labels(pipeline.name, "rejected").inc(rejected)
     for field, values in taken.unread.items():
         UNREAD.labels(pipeline.name, field).inc(values)
+    writers = {schema for batch in taken.batches for schema in batch.writer_schemas}
     trace.get_current_span().set_attributes(
         {
+            **({names.WRITER_SCHEMAS: sorted(writers)} if writers else {}),
             names.PIPELINE: pipeline.name,
             names.ROWS: accepted,
             names.REJECTED: rejected,

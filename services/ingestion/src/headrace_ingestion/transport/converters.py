@@ -53,6 +53,7 @@ def raw_message(
         time_sources=[TIME_SOURCES[source] for source in batch.time_sources],
         masked=batch.masked,
         unread=batch.unread,
+        writer_schemas=sorted(batch.writer_schemas),
     )
     told = [*event_headers(message, SOURCE), *headers]
     return Outgoing(raw_topic(pipeline), None, message.SerializeToString(), told, partition)

@@ -42,6 +42,8 @@ class Filling:
     """What was masked in texts, by kind of personal data."""
     unread: Counter[str] = field(default_factory=Counter)
     """How many values a SELECT could not read, by field."""
+    writer_schemas: set[str] = field(default_factory=set)
+    """Digests of the schemas that the records were written with."""
 
     def add(
         self, rows: int, rejected: Mapping[str, int], sources: Iterable[OffsetRange], now_s: float, written_ms: int

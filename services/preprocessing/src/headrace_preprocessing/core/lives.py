@@ -91,4 +91,5 @@ def merged(fillings: Iterable[Filling]) -> Filling:
         whole.time_sources |= each.time_sources
         whole.masked += each.masked
         whole.unread += each.unread
+        whole.writer_schemas |= each.writer_schemas
     return whole

@@ -111,6 +111,7 @@ def clean_message(raw: record_pb2.RecordBatch, cleaned: Cleaned, pipeline: Pipel
         rejected=Counter(raw.rejected) + Counter(cleaned.counts),
         masked=Counter(raw.masked) + Counter(cleaned.masked),
         unread=raw.unread,
+        writer_schemas=raw.writer_schemas,
         topic_id=raw.topic_id,
         time_sources=raw.time_sources,
     )
@@ -291,6 +292,7 @@ def frozen_message(
         held_rows=seen.held_rows,
         masked=manifest.provenance.masked,
         unread=manifest.provenance.unread,
+        writer_schemas=manifest.provenance.writer_schemas,
         rarest=dataset_pb2.ClassRows(**rarest._asdict()) if (rarest := seen.remarks.rarest) else None,
         outliers=[dataset_pb2.Outliers(**each._asdict()) for each in seen.remarks.outlying],
         leaks=_leaks(seen.remarks.leaks, manifest, pipeline) if seen.remarks.leaks is not None else None,
@@ -368,4 +370,5 @@ def provenance(
         time_sources=tuple(sorted(filling.time_sources)),
         masked=dict(filling.masked + Counter(masked_now)),
         unread=dict(filling.unread),
+        writer_schemas=tuple(sorted(filling.writer_schemas)),
     )

@@ -158,6 +158,7 @@ class Watch:
             filling.time_sources.update(times)
             filling.masked.update(batch.masked)
             filling.unread.update(batch.unread)
+            filling.writer_schemas.update(batch.writer_schemas)
         self.filling.add(batch.rows, batch.rejected, sources, now_s, record.timestamp_ms)
         return True
 

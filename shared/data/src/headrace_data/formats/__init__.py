@@ -16,7 +16,7 @@ from headrace_data.formats.file_fields import FILES
 from headrace_data.formats.image import image_decoder
 from headrace_data.formats.json_lines import LinesDecoder
 from headrace_data.formats.json_objects import JsonDecoder
-from headrace_data.formats.json_schema import JsonSchemaDecoder
+from headrace_data.formats.json_schema import JsonSchemaDecoder, compile_json
 from headrace_data.formats.protobuf import compile_framed, compile_protobuf
 from headrace_data.formats.schemas import BareDecoder, FramedDecoder, Schema, SchemaInvalid, Schemas
 from headrace_data.formats.sound import sound_decoder
@@ -52,19 +52,27 @@ def _csv(told: Told, names: Names, _: Schemas | None) -> Decoder:
 def _avro(told: Told, _: Names, schemas: Schemas | None) -> Decoder:
     if "schema" not in told:
         return FramedDecoder("avro", "AVRO", compile_avro, schemas)
-    return BareDecoder("avro", compile_avro(Schema(told["schema"])))
+    schema = Schema(told["schema"])
+    return BareDecoder("avro", compile_avro(schema), schema)
 
 
 def _protobuf(told: Told, _: Names, schemas: Schemas | None) -> Decoder:
     if "schema" not in told:
         return FramedDecoder("protobuf", "PROTOBUF", compile_framed, schemas)
     # All defaults take no byte.
-    return BareDecoder("protobuf", compile_protobuf(Schema(told["schema"]), told.get("message")), takes_none=True)
+    schema = Schema(told["schema"])
+    return BareDecoder("protobuf", compile_protobuf(schema, told.get("message")), schema, takes_none=True)
+
+
+def _json_schema(told: Told, names: Names, schemas: Schemas | None) -> Decoder:
+    if told.get("registry") is None:
+        return JsonSchemaDecoder(names.all)
+    return FramedDecoder("json-schema", "JSON", compile_json(names.all), schemas)
 
 
 FORMATS: Final[Mapping[str, Callable[[Told, Names, Schemas | None], Decoder]]] = {
     "json": _json,
-    "json-schema": lambda _told, names, _: JsonSchemaDecoder(names.all),
+    "json-schema": _json_schema,
     "csv": _csv,
     "avro": _avro,
     "protobuf": _protobuf,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 from headrace_data.rejections import Rejection
 
@@ -20,6 +20,14 @@ class Decoder(Protocol):
         A row has what JSON has: texts, numbers, booleans, None, lists and dictionaries by text. None is a message
         without a value. Whatever the bytes are, nothing but the error of a schema's source is raised.
         """
+
+
+@runtime_checkable
+class KnowsWriters(Protocol):
+    """A decoder of values that are written with schemas."""
+
+    def writers(self, values: Sequence[bytes | None]) -> Collection[str]:
+        """Return the digests of the schemas that values are written with which were decoded, as far as it met them."""
 
 
 class Undecodable(ValueError):

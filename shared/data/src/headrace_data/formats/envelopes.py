@@ -5,11 +5,11 @@ A deletion leaves no row, and is none that could be mended: it is told apart by 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 from headrace_data.describing import describe
-from headrace_data.formats.decoding import Decoded, Decoder, Undecodable
+from headrace_data.formats.decoding import Decoded, Decoder, KnowsWriters, Undecodable
 from headrace_data.rejections import Rejection
 
 RULE: Final = "envelope"
@@ -49,6 +49,10 @@ class Unwrapped:
             rows.append(row)
             places.append(position)
         return rows, places
+
+    def writers(self, values: Sequence[bytes | None]) -> Collection[str]:
+        """Return the digests of the schemas that envelopes are written with: see `KnowsWriters`."""
+        return self._inner.writers(values) if isinstance(self._inner, KnowsWriters) else ()
 
 
 def _deletion(position: int) -> Rejection:

@@ -30,6 +30,19 @@ def unframed(value: bytes) -> tuple[int | str, bytes]:
     raise Undecodable(f"expected a byte 0, four bytes of a schema's id and a value, got {got}")
 
 
+def prefix_of(value: bytes) -> bytes:
+    """Return what a value, which is not empty, begins with: all that names its schema, if anything does."""
+    return value[: PREFIX_BYTES if value[0] == MAGIC else _GUID_PREFIX_BYTES]
+
+
+def number_of(prefix: bytes) -> int | str | None:
+    """Return the id or the GUID that a prefix names; None where it names none."""
+    try:
+        return unframed(prefix)[0]
+    except Undecodable:
+        return None
+
+
 def with_header(value: bytes | None, headers: Sequence[tuple[str, bytes]]) -> bytes | None:
     """Return a value behind what its header tells of its schema; as it is where there is no such header."""
     if value is None:

@@ -6,14 +6,15 @@ about an id never changes, so that what is made of it is kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, Protocol
 
+from headrace_data.canonical import sha256_digest
 from headrace_data.errors import DataError
 from headrace_data.formats.decoding import Decoded, Undecodable, decode_each
-from headrace_data.formats.framing import unframed
+from headrace_data.formats.framing import number_of, prefix_of, unframed
 from headrace_data.rejections import Rejection
 
 RULE: Final = "schema"
@@ -52,6 +53,11 @@ class Schema:
     references: Mapping[str, str] = field(default_factory=dict)
     """By the name it refers to them with; what others refer to comes first."""
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the text, and of the texts that it refers to behind it, in their order."""
+        return sha256_digest("".join([self.text, *self.references.values()]).encode())
+
 
 Compile = Callable[[Schema], Read]
 """Returns what reads values of a schema. Raises SchemaInvalid."""
@@ -68,11 +74,18 @@ class FramedDecoder:
         self._schemas = schemas
         self._reads: dict[int | str, Read | str] = {}
         """By id what reads, or why nothing can be read with it."""
+        self._digests: dict[int | str | None, str] = {}
+        """By id the digest of what can be read with."""
 
     def decode(self, values: Sequence[bytes | None], start: int, rejected: list[Rejection]) -> Decoded:
         """Return a row for each value: see `Decoder`. Raises what the registry does."""
         expected = "the id of a schema and a value"
         return decode_each(self._kind, expected, self._one, values, start, rejected)
+
+    def writers(self, values: Sequence[bytes | None]) -> Collection[str]:
+        """Return the digests of the schemas that values name: see `KnowsWriters`."""
+        numbers = map(number_of, set(map(prefix_of, filter(None, values))))
+        return {self._digests[number] for number in numbers if number in self._digests}
 
     def _one(self, value: bytes) -> dict[str, Any]:
         number, bare = unframed(value)
@@ -90,11 +103,15 @@ class FramedDecoder:
             # It may be registered a moment later: the next record asks again.
             return "the registry knows none with this id"
         try:
-            read: Read | str = self._prepare(_schema(document, self._schema_type, self._schemas))
+            schema = _schema(document, self._schema_type, self._schemas)
+            read: Read | str = self._prepare(schema)
         except SchemaInvalid as error:
             read = str(error)
+        else:
+            self._digests[number] = schema.digest
         if len(self._reads) >= _MOST_KEPT:
-            self._reads.pop(next(iter(self._reads)))
+            self._digests.pop(oldest := next(iter(self._reads)), None)
+            self._reads.pop(oldest)
         self._reads[number] = read
         return read
 
@@ -139,10 +156,15 @@ def _references(document: Mapping[str, Any]) -> Iterable[tuple[str, str, int]]:
 class BareDecoder:
     """Reads values of one schema that stands in the spec."""
 
-    def __init__(self, kind: str, read: Read, *, takes_none: bool = False) -> None:
+    def __init__(self, kind: str, read: Read, schema: Schema, *, takes_none: bool = False) -> None:
         """`takes_none` tells whether no bytes at all may be a value, which no value is not."""
+        self._digest = schema.digest
         self._decode = partial(decode_each, kind, f"a value in {kind}", read, takes_none=takes_none)
 
     def decode(self, values: Sequence[bytes | None], start: int, rejected: list[Rejection]) -> Decoded:
         """Return a row for each value: see `Decoder`."""
         return self._decode(values, start, rejected)
+
+    def writers(self, values: Sequence[bytes | None]) -> Collection[str]:
+        """Return the digest of the one schema: see `KnowsWriters`."""
+        return (self._digest,) if values else ()

@@ -46,6 +46,34 @@ class JsonFormat(Section):
     )
 
 
+class SchemaRegistry(Section):
+    """Where the schemas are that records name: a registry with the API of Confluent's."""
+
+    url: Url = pydantic.Field(
+        description="Base address, such as https://schemas.acme.example or http://apicurio:8080/apis/ccompat/v7. "
+        "Services ask those alone that their operator allows (HEADRACE_SCHEMA_REGISTRY_HOSTS)."
+    )
+    key: DnsLabel | None = pydantic.Field(
+        default=None,
+        description="Name of the key that it is asked with, which the services have "
+        "(HEADRACE_SCHEMA_REGISTRY_KEYS_DIR); left out for none.",
+    )
+    login: Literal["basic", "bearer"] = pydantic.Field(
+        default="basic", description="What the key is: basic, `user:password`; bearer, a token."
+    )
+
+
+class JsonSchemaFormat(Section):
+    """JSON objects that a schema registry's serialiser wrote."""
+
+    kind: Literal["json-schema"] = pydantic.Field(description="JSON behind five bytes with the id of its schema.")
+    registry: SchemaRegistry | None = pydantic.Field(
+        default=None,
+        description="Where the schemas are. Each record's is then asked for, and datasets name it; without, its id is "
+        "passed over.",
+    )
+
+
 class CsvFormat(Section):
     """One row of CSV for each message, without a header."""
 
@@ -77,23 +105,6 @@ class TextFormat(Section):
 
     kind: Literal["text"] = pydantic.Field(description="Text in UTF-8.")
     field: RecordKey = pydantic.Field(default="value", description="What the text is called in a row.")
-
-
-class SchemaRegistry(Section):
-    """Where the schemas are that records name: a registry with the API of Confluent's."""
-
-    url: Url = pydantic.Field(
-        description="Base address, such as https://schemas.acme.example or http://apicurio:8080/apis/ccompat/v7. "
-        "Services ask those alone that their operator allows (HEADRACE_SCHEMA_REGISTRY_HOSTS)."
-    )
-    key: DnsLabel | None = pydantic.Field(
-        default=None,
-        description="Name of the key that it is asked with, which the services have "
-        "(HEADRACE_SCHEMA_REGISTRY_KEYS_DIR); left out for none.",
-    )
-    login: Literal["basic", "bearer"] = pydantic.Field(
-        default="basic", description="What the key is: basic, `user:password`; bearer, a token."
-    )
 
 
 class AvroFormat(Section):
@@ -182,6 +193,7 @@ class SoundFormat(Section):
 
 _SECTIONS: Final[Mapping[str, type[Section]]] = {
     "json": JsonFormat,
+    "json-schema": JsonSchemaFormat,
     "csv": CsvFormat,
     "text": TextFormat,
     "avro": AvroFormat,
@@ -202,6 +214,7 @@ def _form(value: object) -> str | None:
 Format = Annotated[
     Annotated[FormatWord, pydantic.Tag("a word")]
     | Annotated[JsonFormat, pydantic.Tag("json")]
+    | Annotated[JsonSchemaFormat, pydantic.Tag("json-schema")]
     | Annotated[CsvFormat, pydantic.Tag("csv")]
     | Annotated[TextFormat, pydantic.Tag("text")]
     | Annotated[AvroFormat, pydantic.Tag("avro")]

@@ -115,7 +115,7 @@ class GroupConsumer:
         """Make a poll ask at once whether it should end. For any thread."""
         self._patience.wake()
 
-    def poll(self, timeout_s: float, until: Callable[[], bool] = never) -> list[Record]:
+    def poll(self, timeout_s: float, until: Callable[[], bool] = never) -> Sequence[Record]:
         """Return what has come, in order within each partition; empty when nothing has within the time.
 
         During a rebalance, a poll returns records of the partitions that this member keeps. `until` ends a poll early
@@ -135,7 +135,7 @@ class GroupConsumer:
                 return []
             time.sleep(min(REST_S, left_s))
 
-    def _poll(self, timeout_s: float, until: Callable[[], bool]) -> list[Record]:
+    def _poll(self, timeout_s: float, until: Callable[[], bool]) -> Sequence[Record]:
         membership = self._joining.membership()
         if not self._joining.owns(membership):
             return []
@@ -150,16 +150,16 @@ class GroupConsumer:
             return []
         return records
 
-    def _let_rest(self, polled: Sequence[Record]) -> list[Record]:
+    def _let_rest(self, polled: Sequence[Record]) -> Sequence[Record]:
         """Return the records of the partitions that are read, and read those of the others later."""
-        beyond = by_place(record for record in polled if record.partition >= self._partitions)
+        beyond = {place: found for place, found in by_place(polled).items() if place[1] >= self._partitions}
         for place, found in beyond.items():
             self._consumer.pause(TopicPartition(*place))
             self._consumer.seek(TopicPartition(*place), found[0].offset)
             logger.info("%s: %s:%s rests until its pipeline has grown", self.group, *place)
-        return [record for record in polled if record.place not in beyond]
+        return [record for record in polled if record.place not in beyond] if beyond else polled
 
-    def _unprocessed(self, polled: Sequence[Record]) -> list[Record]:
+    def _unprocessed(self, polled: Sequence[Record]) -> Sequence[Record]:
         """Return the records of partitions that do not begin before what was committed; go on there in the others."""
         behind = self._progress.behind(polled, self.topic_id)
         for place, offset in behind.items():
@@ -168,7 +168,7 @@ class GroupConsumer:
                 *(self.group, *place, offset),
             )
             self._consumer.seek(TopicPartition(*place), offset)
-        return [record for record in polled if record.place not in behind]
+        return [record for record in polled if record.place not in behind] if behind else polled
 
     def _join_for_more(self) -> None:
         """Ask for partitions that nobody may own: a topic has grown, perhaps before this member came back.

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.record import default_records
 from kafka.structs import MemberState
 
 
@@ -44,6 +45,11 @@ def uncompressed(batch: Any) -> tuple[int, Callable[[], bytes]]:
     """Return where the records of a batch begin in its bytes, uncompressed, and what returns these."""
     batch._maybe_uncompress()
     return batch._pos, lambda: bytes(batch._buffer)
+
+
+def compress_with(zstd_encode: Callable[[bytes], bytes]) -> None:
+    """Have all producers of this process compress batches with Zstandard in this way."""
+    default_records.zstd_encode = zstd_encode
 
 
 def claim_owned(consumer: KafkaConsumer, assignor: str, owned: Callable[[], Collection[TopicPartition]]) -> None:

@@ -11,7 +11,7 @@ from kafka import KafkaConsumer
 from headrace_runtime.kafka import internals
 from headrace_runtime.kafka.arrivals import Arrivals
 from headrace_runtime.kafka.stamps import Stamp
-from headrace_runtime.records import Place, Record
+from headrace_runtime.records import Place, Record, by_place
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class Renewal:
         if time.monotonic() - self._polled_s > SILENCE_S:
             self._refresh()
 
-    def after_poll(self, records: Sequence[Record]) -> list[Record]:
+    def after_poll(self, records: Sequence[Record]) -> Sequence[Record]:
         """Return the records of the topics that positions belong to, and begin again with what is of others."""
         if arrived := self._arrivals.new():
             # Another member may have committed an offset of a new topic that this one has not heard of.
@@ -84,7 +84,7 @@ class Renewal:
             self._settle()
         before, self._ids = self._ids, {}
         anew: set[Place] = set()
-        polled = {record.place for record in records}
+        polled = by_place(records)
         for partition in self._consumer.assignment():
             place = (partition.topic, partition.partition)
             known, latest = before.get(place, ""), self._latest_id(partition.topic)
@@ -96,7 +96,7 @@ class Renewal:
             # Without an id records are handed out all the same: some brokers never tell one.
             self._ids[place] = latest or ("" if known == _ANY and place in polled else known)
         self._polled_s = time.monotonic()
-        return [record for record in records if record.place not in anew]
+        return [record for record in records if record.place not in anew] if anew else records
 
     def _ids_of(self, arrived: Collection[Place]) -> dict[Place, str]:
         """Return the id of the topic that the position in each assigned partition is of.

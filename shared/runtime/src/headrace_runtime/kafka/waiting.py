@@ -5,12 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from itertools import chain
 
 from kafka import KafkaConsumer
 
 from headrace_runtime.kafka import internals
-from headrace_runtime.records import Record
+from headrace_runtime.records import Polled, Record
 
 LOOK_EVERY_S = 1.0
 """Seconds between two checks for an early end of a wait, unless `Patience.wake` is called."""
@@ -74,7 +73,7 @@ class Patience:
         # kafka-python looks up unknown fetch positions within the poll, which then needs time.
         knows = self._subscription.has_all_fetch_positions()
         polled = self._consumer.poll(0 if knows else int(min(left_s, PAUSE_S) * 1_000), most)
-        return list(chain.from_iterable(polled.values()))
+        return Polled({(partition.topic, partition.partition): found for partition, found in polled.items()})
 
     def _rest(self, deadline_s: float, until: Callable[[], bool]) -> bool:
         """Wait for the fetches in flight. Return False when `until` ended the wait, else True: poll again."""

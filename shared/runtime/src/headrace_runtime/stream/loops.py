@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Protocol
 
 from opentelemetry.trace import SpanKind
@@ -30,6 +31,9 @@ POSTPONE_S = 0.05
 """Seconds between two reads of messages that are not ready."""
 HANG_S = 180.0
 """Seconds after which a step counts as hanging: a batch with its transaction, or one part of restoring state."""
+
+
+_headers = attrgetter("headers")
 
 
 class State(Protocol):
@@ -128,8 +132,9 @@ class TransactionLoop(Background):
                 if caution:
                     caution.forget(arrived)
                     caution.keep(consumer.assignment())
-                gone = [gap for gap in consumer.gaps() if not round_.pass_over(gap, self._account(gap))]
-                records = [record for record in records if record.place not in {gap.place for gap in gone}]
+                gone = {gap.place for gap in consumer.gaps() if not round_.pass_over(gap, self._account(gap))}
+                if gone:
+                    records = [record for record in records if record.place not in gone]
                 if records and not self._ready(records):
                     consumer.rewind(records)
                     self.stopping.wait(POSTPONE_S)
@@ -196,7 +201,7 @@ class _Round:
     def _ordinary(self, records: Sequence[Record]) -> bool:
         topic = records[0].topic
         attributes = process_attributes(topic, self.consumer.group, len(records))
-        links = links_to(record.headers for record in records)
+        links = links_to(map(_headers, records))
         with tracer.start_as_current_span(
             f"{names.SPAN_PROCESS} {topic}", kind=SpanKind.CONSUMER, attributes=attributes, links=links
         ):

@@ -51,6 +51,7 @@ ROWS = "headrace.rows"
 REJECTED = "headrace.rows.rejected"
 DEAD_LETTER = "headrace.dead_letter.id"
 SOURCES = "headrace.sources"
+WRITER_SCHEMAS = "headrace.writer_schemas"
 CACHED = "headrace.cached"
 
 # What a model of language does, by the conventions for generative AI:

@@ -71,6 +71,7 @@ class DatasetFrozen:
     held: HeldSegment | None = None
     held_rows: int = 0
     awaiting_labels: int = 0
+    writer_schemas: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

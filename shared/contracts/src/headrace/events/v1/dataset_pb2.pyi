@@ -355,6 +355,7 @@ class DatasetFrozen(_message.Message):
     HELD_FIELD_NUMBER: _builtins.int
     HELD_ROWS_FIELD_NUMBER: _builtins.int
     AWAITING_LABELS_FIELD_NUMBER: _builtins.int
+    WRITER_SCHEMAS_FIELD_NUMBER: _builtins.int
     pipeline: _builtins.str
     """Name of the pipeline. Never empty."""
     dataset_id: _builtins.str
@@ -433,6 +434,10 @@ class DatasetFrozen(_message.Message):
     def held(self) -> _hold_pb2.HeldSegment:
         """The held segment that counts since it was accepted, for which the dataset was frozen; unset for all others."""
 
+    @_builtins.property
+    def writer_schemas(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Digests of the schemas that producers wrote records of these ranges with, as batches name them. Empty when none does."""
+
     def __init__(
         self,
         *,
@@ -459,10 +464,11 @@ class DatasetFrozen(_message.Message):
         held: _hold_pb2.HeldSegment | None = ...,
         held_rows: _builtins.int = ...,
         awaiting_labels: _builtins.int = ...,
+        writer_schemas: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["backfilled", b"backfilled", "held", b"held", "leaks", b"leaks", "manifest", b"manifest", "rarest", b"rarest", "rows", b"rows", "segment", b"segment"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["awaiting_labels", b"awaiting_labels", "backfilled", b"backfilled", "dataset_id", b"dataset_id", "held", b"held", "held_rows", b"held_rows", "incarnation", b"incarnation", "late_rows", b"late_rows", "leaks", b"leaks", "manifest", b"manifest", "masked", b"masked", "outliers", b"outliers", "pipeline", b"pipeline", "rarest", b"rarest", "rejected", b"rejected", "repeated_keys", b"repeated_keys", "request_id", b"request_id", "rows", b"rows", "segment", b"segment", "segment_rows", b"segment_rows", "segments", b"segments", "sources", b"sources", "spec_digest", b"spec_digest", "unread", b"unread"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["awaiting_labels", b"awaiting_labels", "backfilled", b"backfilled", "dataset_id", b"dataset_id", "held", b"held", "held_rows", b"held_rows", "incarnation", b"incarnation", "late_rows", b"late_rows", "leaks", b"leaks", "manifest", b"manifest", "masked", b"masked", "outliers", b"outliers", "pipeline", b"pipeline", "rarest", b"rarest", "rejected", b"rejected", "repeated_keys", b"repeated_keys", "request_id", b"request_id", "rows", b"rows", "segment", b"segment", "segment_rows", b"segment_rows", "segments", b"segments", "sources", b"sources", "spec_digest", b"spec_digest", "unread", b"unread", "writer_schemas", b"writer_schemas"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fheadrace/events/v1/record.proto\x12\x12headrace.events.v1\"<\n\x0bSourceRange\x12\x11\n\tpartition\x18\x01 \x01(\x05\x12\r\n\x05start\x18\x02 \x01(\x03\x12\x0b\n\x03\x65nd\x18\x03 \x01(\x03\"\x95\x04\n\x0bRecordBatch\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x13\n\x0bspec_digest\x18\x02 \x01(\t\x12\r\n\x05\x61rrow\x18\x03 \x01(\x0c\x12\x0c\n\x04rows\x18\x04 \x01(\r\x12\x30\n\x07sources\x18\x05 \x03(\x0b\x32\x1f.headrace.events.v1.SourceRange\x12?\n\x08rejected\x18\x06 \x03(\x0b\x32-.headrace.events.v1.RecordBatch.RejectedEntry\x12\x10\n\x08topic_id\x18\x07 \x01(\t\x12\x34\n\x0ctime_sources\x18\x08 \x03(\x0e\x32\x1e.headrace.events.v1.TimeSource\x12;\n\x06masked\x18\t \x03(\x0b\x32+.headrace.events.v1.RecordBatch.MaskedEntry\x12;\n\x06unread\x18\n \x03(\x0b\x32+.headrace.events.v1.RecordBatch.UnreadEntry\x1a/\n\rRejectedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x1a-\n\x0bMaskedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x1a-\n\x0bUnreadEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"z\n\x0cPushAccepted\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x10\n\x08\x62\x61tch_id\x18\x02 \x01(\t\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x03 \x01(\r\x12\x34\n\x08rejected\x18\x04 \x03(\x0b\x32\".headrace.events.v1.RecordRejected\"=\n\x0eRecordRejected\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0c\n\x04rule\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t*\x88\x01\n\nTimeSource\x12\x1b\n\x17TIME_SOURCE_UNSPECIFIED\x10\x00\x12\x16\n\x12TIME_SOURCE_CREATE\x10\x01\x12\x16\n\x12TIME_SOURCE_APPEND\x10\x02\x12\x15\n\x11TIME_SOURCE_FIELD\x10\x03\x12\x16\n\x12TIME_SOURCE_ACCEPT\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fheadrace/events/v1/record.proto\x12\x12headrace.events.v1\"<\n\x0bSourceRange\x12\x11\n\tpartition\x18\x01 \x01(\x05\x12\r\n\x05start\x18\x02 \x01(\x03\x12\x0b\n\x03\x65nd\x18\x03 \x01(\x03\"\xad\x04\n\x0bRecordBatch\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x13\n\x0bspec_digest\x18\x02 \x01(\t\x12\r\n\x05\x61rrow\x18\x03 \x01(\x0c\x12\x0c\n\x04rows\x18\x04 \x01(\r\x12\x30\n\x07sources\x18\x05 \x03(\x0b\x32\x1f.headrace.events.v1.SourceRange\x12?\n\x08rejected\x18\x06 \x03(\x0b\x32-.headrace.events.v1.RecordBatch.RejectedEntry\x12\x10\n\x08topic_id\x18\x07 \x01(\t\x12\x34\n\x0ctime_sources\x18\x08 \x03(\x0e\x32\x1e.headrace.events.v1.TimeSource\x12;\n\x06masked\x18\t \x03(\x0b\x32+.headrace.events.v1.RecordBatch.MaskedEntry\x12;\n\x06unread\x18\n \x03(\x0b\x32+.headrace.events.v1.RecordBatch.UnreadEntry\x12\x16\n\x0ewriter_schemas\x18\x0b \x03(\t\x1a/\n\rRejectedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x1a-\n\x0bMaskedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x1a-\n\x0bUnreadEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"z\n\x0cPushAccepted\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x10\n\x08\x62\x61tch_id\x18\x02 \x01(\t\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x03 \x01(\r\x12\x34\n\x08rejected\x18\x04 \x03(\x0b\x32\".headrace.events.v1.RecordRejected\"=\n\x0eRecordRejected\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0c\n\x04rule\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t*\x88\x01\n\nTimeSource\x12\x1b\n\x17TIME_SOURCE_UNSPECIFIED\x10\x00\x12\x16\n\x12TIME_SOURCE_CREATE\x10\x01\x12\x16\n\x12TIME_SOURCE_APPEND\x10\x02\x12\x15\n\x11TIME_SOURCE_FIELD\x10\x03\x12\x16\n\x12TIME_SOURCE_ACCEPT\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,20 +37,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RECORDBATCH_MASKEDENTRY']._serialized_options = b'8\001'
   _globals['_RECORDBATCH_UNREADENTRY']._loaded_options = None
   _globals['_RECORDBATCH_UNREADENTRY']._serialized_options = b'8\001'
-  _globals['_TIMESOURCE']._serialized_start=841
-  _globals['_TIMESOURCE']._serialized_end=977
+  _globals['_TIMESOURCE']._serialized_start=865
+  _globals['_TIMESOURCE']._serialized_end=1001
   _globals['_SOURCERANGE']._serialized_start=55
   _globals['_SOURCERANGE']._serialized_end=115
   _globals['_RECORDBATCH']._serialized_start=118
-  _globals['_RECORDBATCH']._serialized_end=651
-  _globals['_RECORDBATCH_REJECTEDENTRY']._serialized_start=510
-  _globals['_RECORDBATCH_REJECTEDENTRY']._serialized_end=557
-  _globals['_RECORDBATCH_MASKEDENTRY']._serialized_start=559
-  _globals['_RECORDBATCH_MASKEDENTRY']._serialized_end=604
-  _globals['_RECORDBATCH_UNREADENTRY']._serialized_start=606
-  _globals['_RECORDBATCH_UNREADENTRY']._serialized_end=651
-  _globals['_PUSHACCEPTED']._serialized_start=653
-  _globals['_PUSHACCEPTED']._serialized_end=775
-  _globals['_RECORDREJECTED']._serialized_start=777
-  _globals['_RECORDREJECTED']._serialized_end=838
+  _globals['_RECORDBATCH']._serialized_end=675
+  _globals['_RECORDBATCH_REJECTEDENTRY']._serialized_start=534
+  _globals['_RECORDBATCH_REJECTEDENTRY']._serialized_end=581
+  _globals['_RECORDBATCH_MASKEDENTRY']._serialized_start=583
+  _globals['_RECORDBATCH_MASKEDENTRY']._serialized_end=628
+  _globals['_RECORDBATCH_UNREADENTRY']._serialized_start=630
+  _globals['_RECORDBATCH_UNREADENTRY']._serialized_end=675
+  _globals['_PUSHACCEPTED']._serialized_start=677
+  _globals['_PUSHACCEPTED']._serialized_end=799
+  _globals['_RECORDREJECTED']._serialized_start=801
+  _globals['_RECORDREJECTED']._serialized_end=862
 # @@protoc_insertion_point(module_scope)

@@ -159,6 +159,7 @@ class RecordBatch(_message.Message):
     TIME_SOURCES_FIELD_NUMBER: _builtins.int
     MASKED_FIELD_NUMBER: _builtins.int
     UNREAD_FIELD_NUMBER: _builtins.int
+    WRITER_SCHEMAS_FIELD_NUMBER: _builtins.int
     pipeline: _builtins.str
     """Name of the pipeline. Never empty."""
     spec_digest: _builtins.str
@@ -198,6 +199,13 @@ class RecordBatch(_message.Message):
         not, by field. Empty when none is.
         """
 
+    @_builtins.property
+    def writer_schemas(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Digests of the schemas that producers wrote records of these ranges with, or records read together with them. Each
+        is the SHA-256 of the schema's text, with the texts that it refers to behind it. Empty where a format has no schema,
+        or records name one that nobody looked up.
+        """
+
     def __init__(
         self,
         *,
@@ -211,10 +219,11 @@ class RecordBatch(_message.Message):
         time_sources: _abc.Iterable[Global___TimeSource.ValueType] | None = ...,
         masked: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         unread: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        writer_schemas: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow", b"arrow", "masked", b"masked", "pipeline", b"pipeline", "rejected", b"rejected", "rows", b"rows", "sources", b"sources", "spec_digest", b"spec_digest", "time_sources", b"time_sources", "topic_id", b"topic_id", "unread", b"unread"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow", b"arrow", "masked", b"masked", "pipeline", b"pipeline", "rejected", b"rejected", "rows", b"rows", "sources", b"sources", "spec_digest", b"spec_digest", "time_sources", b"time_sources", "topic_id", b"topic_id", "unread", b"unread", "writer_schemas", b"writer_schemas"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
