@@ -178,14 +178,12 @@ def test_answers_that_were_recorded_are_measured_once_their_labels_come(
     calls(0, 20, tried="v2", version="v2")
     calls(20, 25, version="v2")
     log.stop()
-    until(
-        lambda: measured(lane, "v2").rows == 25 and {measured(lane, each, "v2").rows for each in ("v1", "v2")} == {20}
-    )
+    until(lambda: measured(lane, "v2").rows == 25 and measured(lane, "v1", "v2").rows == 20)
+    until(lambda: measured(lane, "v2", "v2").rows == 20)
     right = float((answers["label"][:20] == truth[:20]).mean())
-    compared = [measured(lane, version, "v2").compared for version in ("v1", "v2")]
-    assert compared[0] == compared[1]
-    assert (compared[0].name, compared[0].value) == ("accuracy", pytest.approx(right, abs=1e-9))
-    assert compared[0].low < right < compared[0].high
+    one, other = (measured(lane, version, "v2").compared for version in ("v1", "v2"))
+    assert (one, one.name, one.value) == (other, "accuracy", pytest.approx(right, abs=1e-9))
+    assert one.low < right < one.high
     assert measured(lane, "v1").rows == 80
 
 

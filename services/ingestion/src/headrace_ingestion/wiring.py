@@ -82,10 +82,9 @@ def _pipeline_parts(
     pipeline = intake.pipeline
     entrances[pipeline.name] = Entrance(intake, applied.partitions)
     name = group_of(NAME, pipeline.own_name)
-    troubles = Troubles(settings, NAME)
 
     def account(gap: Gap) -> Sequence[Outgoing]:
-        troubles.tell(pipeline.name, name, gap.reason, subject=str(gap))
+        Troubles(settings, NAME).tell(pipeline.name, name, gap.reason, subject=str(gap))
         return gap_messages(gap, intake)
 
     def open_consumer() -> GroupConsumer:

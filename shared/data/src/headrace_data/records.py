@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -151,9 +151,7 @@ class RecordChecker:
         """
         indexes = [0] * len(values) if indexes is None else indexes
         times = np.full(len(values), "NaT", "datetime64[us]") if times is None else times
-        lengths = [len(each) for each in (values, partitions, offsets, indexes, times)]
-        if len(set(lengths)) > 1:
-            raise ValueError(f"expected one partition, offset, index and time per value, got {lengths}")
+        _check_lengths(values, partitions, offsets, indexes, times)
         told = _Told()
         rejected = told.rejected
         arrays, masked = self._private.treated(self._names, self._arrays(values, messages, told, patience))
@@ -343,3 +341,9 @@ def _has_booleans(values: Sequence[bytes | None]) -> bool:
     text = b"".join(filter(None, values))
     # A single letter is found, or not, many times faster than a word.
     return (b"u" in text and b"true" in text) or (b"f" in text and b"false" in text)
+
+
+def _check_lengths(*of_values: Sized) -> None:
+    lengths = [len(each) for each in of_values]
+    if len(set(lengths)) > 1:
+        raise ValueError(f"expected one partition, offset, index and time per value, got {lengths}")
