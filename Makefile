@@ -35,7 +35,7 @@ down: ## Stop the platform
 	@test ! -x $(BIN)/headrace || $(BIN)/headrace down
 
 ##@ Develop
-.PHONY: test test-quick test-matrix test-cluster test-images test-families test-large test-lm test-upstream test-formats test-labels coverage lint proto docs chart bench bench-gpu bench-advice bench-compression bench-privacy chaos days decisions siege release
+.PHONY: test test-quick test-matrix test-cluster test-images test-families test-large test-lm test-upstream test-formats test-stories coverage lint proto docs chart bench bench-gpu bench-advice bench-compression bench-privacy chaos days decisions siege release
 test: lint ## Check everything: lint, then every test
 	@$(BIN)/pytest --numprocesses $(WORKERS)
 
@@ -58,8 +58,8 @@ test-families: $(READY) ## Train real models that are too heavy for `make test` 
 test-large: $(READY) ## Take a model of 100 million parameters through all services (PARAMETERS=550000000)
 	@PARAMETERS=$(PARAMETERS) $(BIN)/pytest tests/large --override-ini python_files="check_*.py" -s
 
-test-labels: $(READY) ## Learn from rows whose labels come later, and measure answers by them, through all services
-	@$(BIN)/pytest tests/e2e/check_late_labels.py --override-ini python_files="check_*.py" -s
+test-stories: $(READY) ## Tell the longer stories through all services, such as labels that come later (ONLY=name of a test)
+	@$(BIN)/pytest tests/e2e --override-ini python_files="check_*.py" -s $(if $(ONLY),-k "$(ONLY)")
 
 test-lm: $(READY) ## Take a language model of 135 million parameters along (fetches 0.1 GB once; ONLY=name of a test)
 	@$(BIN)/python scripts/lm.py

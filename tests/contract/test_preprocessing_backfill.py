@@ -188,10 +188,7 @@ def fill(lane: Any, topic: str) -> None:
     producer.close()
 
 
-@pytest.mark.parametrize("point", ["backfill", "manifest", "transaction"])
-def test_a_backfill_that_is_killed_is_done_once_and_the_same(
-    lanes: Lanes, start: Start, until: Until, point: str
-) -> None:
+def test_a_backfill_that_is_killed_is_done_once_and_the_same(lanes: Lanes, start: Start, until: Until) -> None:
     files = {
         "a.jsonl": lines([*sound(0, ROWS), {"key": -1}]),
         "b.csv": table(sound(ROWS, ROWS + 50)),
@@ -203,13 +200,16 @@ def test_a_backfill_that_is_killed_is_done_once_and_the_same(
     child = start()
     whole.backfill("whole", files=[whole.file(name, data) for name, data in files.items()], time="at")
     until(whole.frozen)
-    child.arm(point)
+    child.arm("backfill")
     killed.backfill("killed", files=[killed.file(name, data) for name, data in files.items()], time="at")
     killed.request("after")
-    child.wait_held(point)
-    child.kill()
-    assert not killed.frozen()
-    child = start()
+    for point, later in (("backfill", "manifest"), ("manifest", "transaction"), ("transaction", None)):
+        child.wait_held(point)
+        child.kill()
+        assert not killed.frozen()
+        if later:
+            child.arm(later)
+        child = start()
     until(lambda: killed.frozen() and killed.failed())
     (there,), (fact,) = whole.frozen(), killed.frozen()
     assert [entry.segment_id for entry in killed.history().entries] == [
@@ -292,10 +292,7 @@ def named(lane: Any) -> set[str]:
     return {digest.removeprefix("sha256:") for digest in (*parts, *kept, newest, frozen.manifest.digest)}
 
 
-@pytest.mark.parametrize("point", ["read", "transaction"])
-def test_a_rebuild_that_is_killed_is_done_by_another_and_the_same(
-    lanes: Lanes, start: Start, until: Until, point: str
-) -> None:
+def test_a_rebuild_that_is_killed_is_done_by_another_and_the_same(lanes: Lanes, start: Start, until: Until) -> None:
     whole, killed = lanes("{afterRecords: 40}\n  window: all"), lanes("{afterRecords: 40}\n  window: all")
     records, child = sound(0, 120), start()
     for lane in (whole, killed):
@@ -315,18 +312,21 @@ def test_a_rebuild_that_is_killed_is_done_by_another_and_the_same(
     until(lambda: len(whole.frozen()) == 4)
     before = objects(whole)
 
-    child.arm(point)
+    child.arm("read")
     killed.backfill("again", topic={"topic": killed.name}, rebuild=True)
-    child.wait_held(point)
-    if point == "read":
-        # One segment is made again, and the other one is not.
-        child.arm(point)
-        child.let_go(point)
-        child.wait_held(point)
-        assert objects(killed) > before
+    child.wait_held("read")
+    # One segment is made again, and the other one is not.
+    child.arm("read")
+    child.let_go("read")
+    child.wait_held("read")
+    assert objects(killed) > before
+    child.kill()
+    child.arm("transaction")
+    child = start(instance="1")
+    child.wait_held("transaction")
     child.kill()
     assert len(killed.frozen()) == 3
-    start(instance="1")
+    start(instance="2")
     until(lambda: len(killed.frozen()) == 4)
 
     there, fact = whole.frozen()[3], killed.frozen()[3]

@@ -1,8 +1,8 @@
 """The child process, on a real dataset in a real object store."""
 
 import json
-import subprocess
-import sys
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,8 @@ from headrace_engines.processors import own_class
 from headrace_learning.large import structure_of, whole
 from headrace_learning.methods.calibration import digest, of_dataset
 from headrace_runtime.object_store import Artifact, ObjectStore
-from headrace_runtime.runs.child import DONE, REFUSED, Failure, Progress, parse_line
+from headrace_runtime.runs.child import DONE, REFUSED, Progress
+from headrace_runtime.runs.child_process import ChildProcess, Standby
 from headrace_runtime.runs.folder import RunFolder, output_prefix
 from sklearn.datasets import load_digits
 
@@ -70,8 +71,8 @@ def _freeze(pipeline: Pipeline, store: ObjectStore, rows: slice) -> dict[str, An
 class Assignments:
     """Makes assignments for a store that holds datasets and graphs."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, standby: Standby) -> None:
+        self.folder, self._standby = folder, standby
         self.store = ObjectStore(str(folder / "store"))
         self.pipeline = load_pipeline(_PIPELINE)
 
@@ -83,8 +84,8 @@ class Assignments:
             "dataset": _freeze(self.pipeline, self.store, rows),
         }
 
-    def run(self, **values: Any) -> tuple[int, list[Progress | Failure], dict[str, Any] | None]:
-        """Run a child to its end and return its exit code, its lines and its result."""
+    def run(self, **values: Any) -> tuple[ChildProcess, list[Progress], dict[str, Any] | None]:
+        """Let the child that waits do a run to its end, and return it, its lines and its result."""
         assignment = {
             "run_id": "run-1",
             "attempt": 1,
@@ -97,17 +98,21 @@ class Assignments:
         }
         file = self.folder / "assignment.json"
         file.write_text(json.dumps(assignment))
-        command = [sys.executable, "-m", "headrace_compressor.child", str(file)]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
-            assert child.stdout is not None
-            lines = [parse_line(line) for line in child.stdout]
-            code = child.wait(timeout=60)
-        return code, lines, RunFolder(self.store, "run-1").result()
+        child = self._standby.take(file)
+        assert child.code is not None  # waits for it
+        return child, list(child.lines()), RunFolder(self.store, "run-1").result()
+
+
+@pytest.fixture(scope="module")
+def standby() -> Iterator[Standby]:
+    with closing(Standby(lambda path: ChildProcess("headrace_compressor.child", path, "test", {}))) as standby:
+        standby.prepare()
+        yield standby
 
 
 @pytest.fixture
-def assignments(tmp_path: Path) -> Assignments:
-    return Assignments(tmp_path)
+def assignments(tmp_path: Path, standby: Standby) -> Assignments:
+    return Assignments(tmp_path, standby)
 
 
 def test_a_run_leaves_measured_variants_and_compares_with_the_champion(
@@ -116,10 +121,10 @@ def test_a_run_leaves_measured_variants_and_compares_with_the_champion(
     candidate = assignments.version(digits_mlp, slice(600, None))
     champion = assignments.version(digits_cnn, slice(0, 900))
 
-    code, lines, result = assignments.run(candidate=candidate, champion=champion)
+    child, lines, result = assignments.run(candidate=candidate, champion=champion)
 
-    assert code == DONE
-    assert [(line.step, line.steps) for line in lines if isinstance(line, Progress)] == [(1, 2), (2, 2)]
+    assert child.code == DONE
+    assert [(line.step, line.steps) for line in lines] == [(1, 2), (2, 2)]
     assert result is not None
     fp32, int8 = result["variants"]
     assert (fp32["name"], int8["name"]) == ("fp32", "int8")
@@ -144,9 +149,9 @@ def test_a_measure_that_does_not_add_up_is_taken_on_the_rows_of_both_splits(
     spec = json.loads(assignments.pipeline.canonical_json())
     spec["compress"] = {"gates": {"measure": measure}}
 
-    code, _, result = assignments.run(candidate=candidate, champion=champion, spec=json.dumps(spec))
+    child, _, result = assignments.run(candidate=candidate, champion=champion, spec=json.dumps(spec))
 
-    assert code == DONE
+    assert child.code == DONE
     assert result is not None
     rows = {each["dataset_id"]: each["rows"] for each in result["evaluations"]}
     together = [(each["version_id"], each["dataset_id"], each["rows"]) for each in result["joined"]]
@@ -160,9 +165,9 @@ def test_versions_of_one_dataset_are_compared_on_one_set_of_rows(
 ) -> None:
     candidate, champion = (assignments.version(each, slice(0, 300)) for each in (digits_mlp, digits_cnn))
 
-    code, _, result = assignments.run(candidate=candidate, champion=champion)
+    child, _, result = assignments.run(candidate=candidate, champion=champion)
 
-    assert code == DONE
+    assert child.code == DONE
     assert result is not None
     assert [each["version_id"] for each in result["evaluations"]] == ["sha256:mlp", "sha256:cnn"]
 
@@ -174,9 +179,9 @@ def test_without_a_champion_the_candidate_is_evaluated_alone_and_calibrated_on_t
     spec["compress"] = {"variants": [{"kind": "int8-static", "rows": 50}], "gates": {"membershipAuc": 0.6}}
     candidate = assignments.version(digits_mlp, slice(0, 300))
 
-    code, _, result = assignments.run(candidate=candidate, spec=json.dumps(spec))
+    child, _, result = assignments.run(candidate=candidate, spec=json.dumps(spec))
 
-    assert code == DONE
+    assert child.code == DONE
     assert result is not None
     # All these digits were learned from, those of the test split too: nothing tells them apart.
     assert 0.35 < result["variants"][0]["metrics"]["membership_auc"] < 0.65
@@ -200,10 +205,10 @@ def test_a_variant_that_does_not_apply_is_told_and_the_others_are_made(
             node.attribute.append(onnx.helper.make_attribute("alpha", 0.5))
     candidate = assignments.version(Version("sha256:scaled", "", model.SerializeToString()), slice(0, 300))
 
-    code, lines, result = assignments.run(candidate=candidate)
+    child, lines, result = assignments.run(candidate=candidate)
 
-    assert code == DONE
-    assert [(line.step, line.steps) for line in lines if isinstance(line, Progress)] == [(1, 1)]
+    assert child.code == DONE
+    assert [(line.step, line.steps) for line in lines] == [(1, 1)]
     assert result is not None
     assert [each["name"] for each in result["variants"]] == ["fp32"]
     (other,) = result["not_applicable"]
@@ -215,11 +220,10 @@ def test_a_dataset_that_was_lost_is_a_fault_that_names_it(assignments: Assignmen
     candidate = assignments.version(digits_mlp, slice(0, 300))
     candidate["dataset"]["manifest"]["digest"] = "sha256:" + "0" * 64
 
-    code, lines, result = assignments.run(candidate=candidate)
+    child, _, result = assignments.run(candidate=candidate)
 
-    assert code not in {DONE, REFUSED}
-    assert isinstance(lines[-1], Failure)
-    assert "0" * 64 in lines[-1].reason
+    assert child.code not in {DONE, REFUSED}
+    assert "0" * 64 in child.reason
     assert result is None
 
 
@@ -253,9 +257,9 @@ def test_a_canary_holds_two_versions_against_each_other_on_rows_of_the_past(
         for version, dataset in zip((digits_mlp, digits_cnn), datasets, strict=False)
     ]
     asked = {"history": asdict(store.put(history.to_json())), "last_s": 700}
-    code, _, result = assignments.run(candidate=references[0], champion=references[1], canary=asked)
+    child, _, result = assignments.run(candidate=references[0], champion=references[1], canary=asked)
 
-    assert code == DONE
+    assert child.code == DONE
     assert result is not None
     # 300 rows that neither has seen, and of the 400 before them those of the test split.
     assert (result["segments"], result["unseen_rows"]) == (2, 300)

@@ -1,9 +1,12 @@
-"""A child that waits: it imports meanwhile, takes one assignment, and is nobody's orphan."""
+"""A child that waits: it imports meanwhile, forks for each assignment, and leaves nobody's orphan."""
 
 import json
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +19,14 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import format_trace_id
 
 _WORK = """
-import os, sys
+import os, sys, threading
 from headrace_runtime.runs.child import run_child
 
 def work(assignment, reporter):
     import heavy
+    if "waits" in assignment:
+        reporter.progress(os.getpid(), os.getpid(), {}, 0.0)
+        threading.Event().wait()
     niceness = {"own": os.getpriority(os.PRIO_PROCESS, 0), "threads_niceness": heavy.NICENESS}
     reporter.progress(1, 1, {"imported_before": heavy.BEFORE_WORK, **niceness}, 0.0)
     return {"trace": os.environ.get("TRACEPARENT", ""), "process": os.getpid()}
@@ -34,7 +40,8 @@ from pathlib import Path
 
 BEFORE_WORK = threading.current_thread() is not threading.main_thread()
 NICENESS = os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) if sys.platform == "linux" else 10
-Path(os.environ["IMPORTED"]).touch()
+with Path(os.environ["IMPORTED"]).open("a") as file:
+    print("imported", file=file)
 """
 
 
@@ -53,10 +60,27 @@ def assignment(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def standby(environment: dict[str, str]) -> Iterator[Standby]:
+    with closing(Standby(lambda path: ChildProcess("waiting_work", path, "test", environment))) as standby:
+        yield standby
+
+
 def _wait(child: ChildProcess) -> list[Progress]:
     assert child.code in (DONE, FAILED)
     child.stop()
     return list(child.lines())
+
+
+def _wait_in_work(standby: Standby, assignment: Path) -> tuple[ChildProcess, int]:
+    """Let a child that waits take a run that has no end, and return it with the process that does the run."""
+    standby.prepare()
+    told = assignment.read_text()
+    assignment.write_text(json.dumps(json.loads(told) | {"waits": True}))
+    child = standby.take(assignment)
+    line = child._lines.get(timeout=60)
+    assignment.write_text(told)
+    return child, line.step
 
 
 def _result(folder: Path) -> dict[str, Any]:
@@ -72,9 +96,8 @@ def _until_imported(environment: dict[str, str]) -> None:
 
 
 def test_a_waiting_child_has_imported_what_the_run_needs(
-    environment: dict[str, str], assignment: Path, tmp_path: Path
+    environment: dict[str, str], standby: Standby, assignment: Path, tmp_path: Path
 ) -> None:
-    standby = Standby(lambda path: ChildProcess("waiting_work", path, "test", environment))
     standby.prepare()
     _until_imported(environment)
 
@@ -87,8 +110,7 @@ def test_a_waiting_child_has_imported_what_the_run_needs(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have a priority of their own on Linux only")
-def test_imports_ahead_of_a_run_stand_back(environment: dict[str, str], assignment: Path) -> None:
-    standby = Standby(lambda path: ChildProcess("waiting_work", path, "test", environment))
+def test_imports_ahead_of_a_run_stand_back(environment: dict[str, str], standby: Standby, assignment: Path) -> None:
     standby.prepare()
     _until_imported(environment)
 
@@ -97,18 +119,47 @@ def test_imports_ahead_of_a_run_stand_back(environment: dict[str, str], assignme
     assert (line.metrics["own"] - usual, line.metrics["threads_niceness"] - usual) == (5, 10)
 
 
-def test_no_child_works_twice(environment: dict[str, str], assignment: Path, tmp_path: Path) -> None:
-    standby = Standby(lambda path: ChildProcess("waiting_work", path, "test", environment))
-    processes = set()
-    for _ in range(2):
+def test_no_process_works_twice_and_one_imports(
+    environment: dict[str, str], standby: Standby, assignment: Path, tmp_path: Path
+) -> None:
+    # Nobody waits yet: a run begins all the same.
+    assert len(_wait(standby.take(assignment))) == 1
+    processes = {_result(tmp_path)["process"]}
+    for _ in range(3):
         standby.prepare()
         assert len(_wait(standby.take(assignment))) == 1
-        result = _result(tmp_path)
-        processes.add(result["process"])
-    # Nobody waits: a run begins all the same.
-    assert len(_wait(standby.take(assignment))) == 1
+        processes.add(_result(tmp_path)["process"])
 
-    assert len(processes) == 2
+    assert len(processes) == 4
+    assert Path(environment["IMPORTED"]).read_text().split() == ["imported"] * 2
+
+
+def test_a_run_that_is_killed_leaves_the_child_that_waits(assignment: Path, standby: Standby) -> None:
+    child, process = _wait_in_work(standby, assignment)
+    os.kill(process, signal.SIGKILL)
+
+    assert child.code == -signal.SIGKILL
+    child.stop()
+    assert "-9" in child.reason
+    standby.give_back(child)
+    assert len(_wait(standby.take(assignment))) == 1
+    assert standby._waiting is child
+
+
+@pytest.mark.parametrize("how", ["it is stopped", "it is killed"])
+def test_a_run_ends_with_the_child_that_forked_it(assignment: Path, standby: Standby, how: str) -> None:
+    child, _ = _wait_in_work(standby, assignment)
+    if how == "it is killed":
+        child._process.kill()
+    child.stop()
+
+    assert child.ended
+    # Both write to one pipe, which is at its end once both are gone: then nobody reads it any more.
+    assert not child._reader.is_alive()
+    standby.give_back(child)
+    standby.prepare()
+    assert standby._waiting is not child
+    assert len(_wait(standby.take(assignment))) == 1
 
 
 def test_a_child_that_died_while_it_waited_is_replaced(environment: dict[str, str], assignment: Path) -> None:
@@ -144,8 +195,8 @@ def test_what_was_handed_over_wrongly_is_a_fault(environment: dict[str, str], tm
     assert child.hand_over(tmp_path / "nothing.json")
 
     assert child.code == FAILED
-    child.stop()
     assert "nothing.json" in child.reason
+    child.end()
 
 
 def test_a_waiting_child_takes_the_trace_of_its_run(
@@ -157,6 +208,7 @@ def test_a_waiting_child_takes_the_trace_of_its_run(
     with provider.get_tracer("test").start_as_current_span("run") as span:
         assert child.hand_over(assignment)
     assert len(_wait(child)) == 1
+    child.end()
 
     result = _result(tmp_path)
     assert result["trace"].split("-")[1] == format_trace_id(span.get_span_context().trace_id)

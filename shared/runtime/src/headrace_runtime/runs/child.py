@@ -5,13 +5,14 @@ The protocol between the worker and its child:
 * The only argument is the path of a JSON file, the assignment. These keys are always there: ``run_id``, ``attempt``
   (from 1), ``store_url`` and ``output`` (the prefix of the attempt's own files, ``runs/<run_id>/attempt-<n>/``). The
   rest belongs to the work, which is told the path of the file too, as ``file``.
-* Without an argument the child waits: it imports what the work needs, at a low priority, and takes one line of standard
-  input, ``{"assignment": path, "environment": {...}}``, the variables being those of the trace. It does that one
-  assignment, as any other child, and ends: no child works twice.
+* Without an argument the child waits: it imports what the work needs, at a low priority, and takes lines of standard
+  input, ``{"assignment": path, "environment": {...}}``, the variables being those of the trace. A fork of its own does
+  each assignment, as any other child would: no process works twice. The child that waits writes ``{"ended": code}``
+  behind the fork's last line, and waits for the next one (see `runs.fork_server`).
 * Standard input is the lease: the child ends at once when it closes, whoever closed it, also while it waits. Files are
   written by renaming, so every moment is a good one to end.
 * Standard output carries JSON lines, ``{"step": ..., "steps": ..., "metrics": {...}, "eta_s": ...}``, and at most one
-  ``{"error": reason}``, the last. Whatever libraries print goes to standard error.
+  ``{"error": reason}``, the run's last. Whatever libraries print goes to standard error.
 * The result is written to the run's folder in the object store (see `runs.folder`), last of all.
 * The child, and whatever it starts, runs at a low priority: those who hold its lease go first.
 * The exit code is 0 with a result, `REFUSED` when the work can never succeed (a person must change something),
@@ -22,7 +23,6 @@ import json
 import logging
 import math
 import os
-import queue
 import signal
 import sys
 import threading
@@ -37,7 +37,7 @@ from headrace_runtime.errors import Unprocessable
 from headrace_runtime.object_store import ObjectStore
 from headrace_runtime.process.pipes import STANDARD_INPUT, claim_standard_output
 from headrace_runtime.runs.folder import RunFolder
-from headrace_runtime.runs.warm_up import WarmUp
+from headrace_runtime.runs.fork_server import serve
 from headrace_runtime.telemetry.hold import hold_child
 from headrace_runtime.telemetry.logs import configure_logging
 from headrace_runtime.telemetry.traces import extract
@@ -89,6 +89,14 @@ class Failure:
     """For a person. Never empty."""
 
 
+@dataclass(frozen=True)
+class Ended:
+    """A run of a child that waits is over, and the child waits for the next one."""
+
+    code: int
+    """The exit code of the process that did it; negative for the signal that ended it."""
+
+
 class Reporter:
     """Tells the worker how far the run is."""
 
@@ -117,13 +125,15 @@ Work = Callable[[Assignment, Reporter], dict[str, Any]]
 """What a child does: takes an assignment, reports its steps, returns a result."""
 
 
-def parse_line(line: str | bytes) -> Progress | Failure:
+def parse_line(line: str | bytes) -> Progress | Failure | Ended:
     """Read one line that a child wrote: the worker's side. Raise ValueError when it is none."""
     values = json.loads(line)
     keys = values.keys() if isinstance(values, dict) else set()
     if keys == {"error"}:
         # Half of a surrogate pair is text to JSON, and none to a fact.
         return Failure(str(values["error"]).encode(errors="replace").decode())
+    if keys == {"ended"} and isinstance(values["ended"], int):
+        return Ended(values["ended"])
     if keys != Progress.__dataclass_fields__.keys() or not _is_progress(**values):
         raise ValueError(
             f"line of a run: expected an object of step, steps, metrics and eta_s, or of error, got {values!r:.200}"
@@ -149,11 +159,22 @@ def run_child(work: Work, imports: Sequence[str] = ()) -> int:
     configure_logging(os.environ.get("HEADRACE_LOG_LEVEL", "INFO"))
     # Who interrupts the worker interrupts the whole group: the worker decides what becomes of its child.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    reporter = Reporter(claim_standard_output())
-    handed: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-    threading.Thread(target=_watch_standard_input, args=(handed,), name="lease", daemon=True).start()
+    lines = claim_standard_output()
+    match sys.argv[1:]:
+        case []:
+            serve(imports, lines, lambda path: _do(work, path, lines))
+            return ABANDONED
+        case [path]:
+            return _do(work, Path(path), lines)
+        case more:
+            raise SystemExit(f"command line: expected at most one path, of the assignment, got {len(more)} arguments")
+
+
+def _do(work: Work, path: Path, lines: TextIO) -> int:
+    """Do one assignment, and return the exit code."""
+    threading.Thread(target=_watch_standard_input, name="lease", daemon=True).start()
+    reporter = Reporter(lines)
     try:
-        path = _assignment_path(sys.argv[1:], handed, imports)
         # The worker's span, so that the child's log lines carry its trace.
         otel_context.attach(extract((name.lower(), value) for name, value in os.environ.items()))
         assignment = _read_assignment(path)
@@ -168,24 +189,6 @@ def run_child(work: Work, imports: Sequence[str] = ()) -> int:
         reporter.fail(f"{type(fault).__name__}: {fault}")
         return FAILED
     return DONE
-
-
-def hand_over(path: Path, environment: Mapping[str, str]) -> bytes:
-    """Return the line that gives a waiting child its assignment: the worker's side."""
-    return json.dumps({"assignment": str(path), "environment": dict(environment)}).encode() + b"\n"
-
-
-def _assignment_path(arguments: Sequence[str], handed: "queue.SimpleQueue[bytes]", imports: Sequence[str]) -> Path:
-    if len(arguments) == 1:
-        return Path(arguments[0])
-    if arguments:
-        raise ValueError(f"command line: expected at most one path, of the assignment, got {len(arguments)} arguments")
-    warm_up = WarmUp(imports)
-    warm_up.start()
-    line = json.loads(handed.get())
-    warm_up.finish()
-    os.environ.update(line["environment"])
-    return Path(line["assignment"])
 
 
 def _read_assignment(path: Path) -> Assignment:
@@ -203,12 +206,8 @@ def _write_result(assignment: Assignment, result: dict[str, Any]) -> None:
     folder.write_result({**result, "run_id": assignment["run_id"], "attempt": assignment["attempt"]})
 
 
-def _watch_standard_input(handed: "queue.SimpleQueue[bytes]") -> None:
+def _watch_standard_input() -> None:
     # os.read and os._exit pass by Python's buffers and locks: training code may hold the interpreter's own at any time.
-    line = b""
-    while part := os.read(STANDARD_INPUT, 4096):
-        line += part
-        if line.endswith(b"\n"):
-            handed.put(line)
-            line = b""
+    while os.read(STANDARD_INPUT, 4096):
+        pass
     os._exit(ABANDONED)

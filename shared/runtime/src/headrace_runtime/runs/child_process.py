@@ -1,4 +1,4 @@
-"""The worker's side of a child: a process that does one run, and one that waits for the next run."""
+"""The worker's side of a child: a process that does one run, and one that waits for runs."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from headrace_runtime.runs.child import Failure, Progress, hand_over, parse_line
+from headrace_runtime.runs.child import Ended, Failure, Progress, parse_line
+from headrace_runtime.runs.fork_server import hand_over
 from headrace_runtime.telemetry.traces import inject
 
 logger = logging.getLogger(__name__)
@@ -43,8 +45,19 @@ class Child(Protocol):
         """End it, and whatever it has started, unless it is over. Returns within seconds, and raises nothing."""
 
 
+@dataclass(slots=True)
+class _Run:
+    """What is known of the run in hand."""
+
+    reason: str = ""
+    code: int | None = None
+    """The exit code that a child which waits for the next run has told."""
+    over: threading.Event = field(default_factory=threading.Event)
+    """Set when the code is known, or nothing more will be told."""
+
+
 class ChildProcess:
-    """A child process and what it says; without an assignment it waits until `hand_over`."""
+    """A child process and what it says; without an assignment it waits for one, and for the next one after each."""
 
     def __init__(self, module: str, assignment: Path | None, source: str, environment: Mapping[str, str]) -> None:
         self._process = subprocess.Popen(
@@ -55,34 +68,48 @@ class ChildProcess:
         )
         self._lines: queue.SimpleQueue[Progress] = queue.SimpleQueue()
         self._source = source
-        self._reason = ""
+        self._waits = assignment is None
+        self._run = _Run()
+        self._silent = False
+        """Whether it will never say anything more."""
         self._reader = threading.Thread(target=self._read, name=f"{source} child", daemon=True)
         self._reader.start()
 
     @property
-    def ended(self) -> bool:
-        """Whether the process is over."""
+    def gone(self) -> bool:
+        """Whether the process is over, and no run can be handed over."""
         return self._process.poll() is not None
 
     @property
+    def ended(self) -> bool:
+        """Whether the run in hand is over."""
+        return self._run.code is not None or self.gone
+
+    @property
     def code(self) -> int:
-        """Exit code; waits for it."""
-        return self._process.wait()
+        """Exit code of the run in hand; waits for it."""
+        run = self._run
+        if self._waits:
+            run.over.wait()
+        return self._process.wait() if run.code is None else run.code
 
     @property
     def reason(self) -> str:
-        """Why it gave no result."""
-        return self._reason or f"the child process ended with code {self.code} and gave no reason; see its log"
+        """Why the run in hand gave no result."""
+        return self._run.reason or f"the child process ended with code {self.code} and gave no reason; see its log"
 
     def hand_over(self, assignment: Path) -> bool:
-        """Give a waiting child its assignment. Return whether it took it: False when it is gone."""
+        """Give a waiting child its next assignment. Return whether it took it: False when it is gone."""
         assert self._process.stdin is not None  # noqa: S101 - it was opened as a pipe
-        try:
+        self._run = _Run()
+        with suppress(BrokenPipeError):
             self._process.stdin.write(hand_over(assignment, _trace()))
             self._process.stdin.flush()
-        except BrokenPipeError:
+        if self._silent or self.gone:
+            # Whoever reads may have ended before there was this run.
+            self._run.over.set()
             return False
-        return not self.ended
+        return True
 
     def lines(self) -> Iterator[Progress]:
         """Yield what it has reported since the last call."""
@@ -90,6 +117,11 @@ class ChildProcess:
             yield self._lines.get()
 
     def stop(self) -> None:
+        """End the run in hand, and with it the process; one whose run has ended goes on waiting."""
+        if self._run.code is None:
+            self.end()
+
+    def end(self) -> None:
         """Close its standard input, so that it ends, and wait; kill it when it does not."""
         assert self._process.stdin is not None  # noqa: S101 - it was opened as a pipe
         # Something may be left to be written when nobody is there to read it.
@@ -111,10 +143,15 @@ class ChildProcess:
                 except ValueError as error:
                     logger.warning("%s: the child said something else: %s", self._source, error)
                     continue
-                if isinstance(parsed, Failure):
-                    self._reason = parsed.reason
+                if isinstance(parsed, Ended):
+                    self._run.code = parsed.code
+                    self._run.over.set()
+                elif isinstance(parsed, Failure):
+                    self._run.reason = parsed.reason
                 else:
                     self._lines.put(parsed)
+        self._silent = True
+        self._run.over.set()
 
 
 class Standby:
@@ -135,19 +172,23 @@ class Standby:
 
     def take(self, assignment: Path) -> ChildProcess:
         """Return a child that has the assignment: the one that waits, or a new one."""
-        waiting, self._waiting = self._waiting, None
-        if waiting is None:
+        if self._waiting is None:
             return self._start(assignment)
-        if waiting.hand_over(assignment):
-            return waiting
-        logger.warning("the child that waited is gone: %s", waiting.reason)
-        waiting.stop()
+        if self._waiting.hand_over(assignment):
+            return self._waiting
+        logger.warning("the child that waited is gone: %s", self._waiting.reason)
+        self.close()
         return self._start(assignment)
+
+    def give_back(self, child: Child) -> None:
+        """Take note that a run is over: a child that went with it is no longer waiting."""
+        if child is self._waiting and self._waiting.gone:
+            self._waiting = None
 
     def close(self) -> None:
         """End the child that waits."""
         if self._waiting is not None:
-            self._waiting.stop()
+            self._waiting.end()
             self._waiting = None
 
 

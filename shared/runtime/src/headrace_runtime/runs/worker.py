@@ -245,6 +245,7 @@ class RunWorker(Background):
                 _note_interruption(folder, attempt)
                 raise
             finally:
+                self._standby.give_back(child)
                 shutil.rmtree(path.parent.parent, ignore_errors=True)
             if child.code == 0:
                 return
