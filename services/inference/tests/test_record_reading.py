@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -11,8 +12,10 @@ from headrace import open_inference as oip
 from headrace.inference.v1.record_service_pb2 import PredictRecordsRequest
 from headrace_data.spec import load_pipeline
 from headrace_inference.transport import wire
+from headrace_inference.transport.other_process import Ended
+from headrace_inference.transport.records.around import read_around
 from headrace_inference.transport.records.child import Reading
-from headrace_runtime.errors import DeadlineExceeded, FailedPrecondition, TooLarge
+from headrace_runtime.errors import DeadlineExceeded, FailedPrecondition, TooLarge, Unavailable
 
 FIELDS = [
     {"name": "id", "type": "string", "role": "id"},
@@ -137,3 +140,41 @@ def test_the_names_of_a_request_are_read_before_its_records() -> None:
     for end in range(len(head)):
         assert head.startswith(wire.head_of(whole[:end], 4))
     assert wire.head_of(b"\x08\xff\xff", 4) == wire.head_of(b"\x0d", 4) == wire.head_of(b"", 4) == b""
+
+
+class Mortal:
+    """Reads records as the process does, and dies of those that are fatal."""
+
+    def __init__(self, body: bytes, fatal: set[int], *, deaths: int = 1_000) -> None:
+        self._body, self._fatal, self._deaths = body, fatal, deaths
+        self._reading = Reading()
+        self.asked = 0
+
+    async def __call__(self, told: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+        self.asked += 1
+        left_out = {at for start, end in told.get("without", ()) for at in range(start, 99 if end is None else end)}
+        if told["work"] == "read" and self._fatal - left_out and self._deaths:
+            self._deaths -= 1
+            raise Ended("it ended")
+        return self._reading.work(told, self._body)
+
+
+MANY = body(*({"width": at} for at in range(6)), {"width": "x"})
+
+
+@pytest.mark.parametrize("fatal", [{0}, {5}, {2, 3}, {0, 5}])
+def test_a_record_of_which_the_process_dies_is_rejected_alone(fatal: set[int]) -> None:
+    told, request = asyncio.run(read_around(Mortal(MANY, fatal), asked()))
+    assert [at for at, _ in told["rows"]] == [at for at in range(6) if at not in fatal]
+    rules = {at: rule for at, _, rule, _, _ in told["rejected"]}
+    assert rules == {6: "type"} | dict.fromkeys(fatal, "crash")
+    widths = oip.ModelInferRequest.FromString(request).raw_input_contents[0]
+    assert np.frombuffer(widths, "<f4").tolist() == [at for at, _ in told["rows"]]
+
+
+def test_a_death_that_was_of_no_record_costs_one_more_look() -> None:
+    ask = Mortal(MANY, {1}, deaths=0)
+    told, _ = asyncio.run(read_around(ask, asked()))
+    assert (len(told["rows"]), ask.asked) == (6, 1)
+    with pytest.raises(Unavailable, match="12 times"):
+        asyncio.run(read_around(Mortal(body(*[{"width": 1}] * 8), set(range(8))), asked()))

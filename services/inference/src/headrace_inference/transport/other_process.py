@@ -47,6 +47,10 @@ _ERRORS: Final[Mapping[str, type[HeadraceError]]] = {
 """What a work may raise there, and is raised here."""
 
 
+class Ended(Unavailable):
+    """The process ended while it worked."""
+
+
 class Words(NamedTuple):
     """What callers are told of the process."""
 
@@ -73,7 +77,8 @@ class OtherProcess:
     async def ask(self, told: Told, body: bytes, most_waiting: int, limit_s: float) -> tuple[Told, bytes]:
         """Return what the process makes of something, which it has `limit_s` seconds for once its turn came.
 
-        Raises what the work raises, Overloaded where so many wait, and Unavailable where the process ended.
+        Raises what the work raises, Overloaded where so many wait, Ended where the process did, and Unavailable where
+        it took too long.
         """
         if self._waiting >= most_waiting:
             raise Overloaded(f"{self._waiting} {self._words.full}", WAIT_S)
@@ -99,10 +104,14 @@ class OtherProcess:
                     well, text_bytes, body_bytes = FRAME.unpack(await reader.readexactly(FRAME.size))
                     answer = json.loads(await reader.readexactly(text_bytes))
                     found = await reader.readexactly(body_bytes)
-            except (OSError, EOFError, TimeoutError) as error:
+            except TimeoutError as error:
+                self.close()
+                logger.warning("%s took too long, and is started anew", self._module)
+                raise Unavailable(self._words.ended) from error
+            except (OSError, EOFError) as error:
                 self.close()
                 logger.warning("%s ended, and is started anew: %r", self._module, error)
-                raise Unavailable(self._words.ended) from error
+                raise Ended(self._words.ended) from error
             except BaseException:
                 self.close()
                 raise

@@ -35,7 +35,7 @@ from headrace_inference.transport.converters import PRIORITY
 from headrace_inference.transport.other_process import Told, run
 from headrace_inference.transport.records.answers import write_answer
 from headrace_inference.transport.records.asked import Form
-from headrace_inference.transport.records.bodies import sent_in
+from headrace_inference.transport.records.bodies import Sent, sent_in
 from headrace_inference.transport.row_keys import KEY
 
 MOST_READERS: Final = 32
@@ -51,8 +51,12 @@ class Reading:
         self._readers: OrderedDict[str, RecordReader] = OrderedDict()
 
     def work(self, told: Told, body: bytes) -> tuple[Told, bytes]:
-        """Read records, or write the answer to them."""
-        return self.read(told, body) if told["work"] == "read" else ({}, write_answer(told, body))
+        """Read records, count them, or write the answer to them."""
+        if told["work"] == "read":
+            return self.read(told, body)
+        if told["work"] == "count":
+            return {"count": len(sent_in(Form(told["form"]), body))}, b""
+        return {}, write_answer(told, body)
 
     def read(self, told: Told, body: bytes) -> tuple[Told, bytes]:
         """Return what becomes of each record in a body, and the ModelInferRequest of those that are rows.
@@ -64,11 +68,7 @@ class Reading:
         if (reader := self._reader(told)) is None:
             return {"unknown": True}, b""
         _require_features(told, {each.name: each for each in reader.stream.features})
-        sent = sent_in(Form(told["form"]), body)
-        if not sent:
-            raise InvalidInput("records: expected at least one, got none")
-        if len(sent) > told["most"]:
-            raise TooLarge(f"records: expected at most {told['most']} in a call, got {len(sent)}")
+        kept, sent = _sent(told, body)
         patience = Patience(limit_s=told["limit_s"] / STEPS, most_s=told["limit_s"])
         try:
             read = reader.read([each.value for each in sent], sent, time.time(), patience)
@@ -77,10 +77,15 @@ class Reading:
         read = _whole(told, read)
         if len(read.places) > told["most"]:
             raise TooLarge(f"records: expected at most {told['most']} rows in a call, got {len(read.places)}")
-        rejected = [[*place, fault.rule, fault.field, fault.reason] for place, fault in read.rejected]
-        found = {"rows": [list(place) for place in read.places], "rejected": rejected}
         call = _call(told, reader, read)
-        return {**found, "took_s": time.perf_counter() - began}, call
+        return {
+            "rows": [[kept[place.record], place.line] for place in read.places],
+            "rejected": [
+                [kept[place.record], place.line, fault.rule, fault.field, fault.reason]
+                for place, fault in read.rejected
+            ],
+            "took_s": time.perf_counter() - began,
+        }, call
 
     def _reader(self, told: Told) -> RecordReader | None:
         digest = told["digest"]
@@ -92,6 +97,20 @@ class Reading:
                 self._readers.popitem(last=False)
         self._readers.move_to_end(digest)
         return self._readers[digest]
+
+
+def _sent(told: Told, body: bytes) -> tuple[list[int], list[Sent]]:
+    """Return the records in a body that are wanted, and which of all these are. Raises InvalidInput, TooLarge."""
+    sent = sent_in(Form(told["form"]), body)
+    if not sent:
+        raise InvalidInput("records: expected at least one, got none")
+    if len(sent) > told["most"]:
+        raise TooLarge(f"records: expected at most {told['most']} in a call, got {len(sent)}")
+    wanted = np.ones(len(sent), np.bool_)
+    for start, end in told.get("without", ()):
+        wanted[start:end] = False
+    kept: list[int] = np.flatnonzero(wanted).tolist()
+    return kept, [sent[at] for at in kept]
 
 
 def _opened(told: Told) -> RecordReader:

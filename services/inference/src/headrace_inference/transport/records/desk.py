@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from importlib.util import find_spec
 from typing import Final
 
@@ -28,8 +29,9 @@ from headrace_inference.core.shelf import LoadedVersion, Shelf
 from headrace_inference.core.specs import Spec, Specs
 from headrace_inference.ports import CallContext
 from headrace_inference.transport import wire
-from headrace_inference.transport.other_process import OtherProcess, Told, Words
+from headrace_inference.transport.other_process import Ended, OtherProcess, Told, Words
 from headrace_inference.transport.records.answers import write_answer
+from headrace_inference.transport.records.around import read_around
 from headrace_inference.transport.records.asked import AskedRecords, Form
 
 _CHILD: Final = "headrace_inference.transport.records.child"
@@ -127,14 +129,20 @@ class RecordDesk:
         told = self._told_of(asked, version, spec, self._limit_s if left_s is None else min(left_s, self._limit_s))
         self._admission.begin(work_s, size, now_s, priority)
         try:
-            found, call = await self._ask(told, asked.body)
-            if "unknown" in found:
-                found, call = await self._ask({**told, "spec": spec.json.decode()}, asked.body)
-            else:
-                self._admission.learn(work_s, found["took_s"])
+            found, call = await self._read_there(told, spec, asked.body)
+            self._admission.learn(work_s, found["took_s"])
         finally:
             self._admission.end(work_s, size, priority)
         return found, call
+
+    async def _read_there(self, told: Told, spec: Spec, body: bytes) -> tuple[Told, bytes]:
+        """Return what the process makes of a body; a spec is told where it is not known, as after a death."""
+        whole = {**told, "spec": spec.json.decode()}
+        try:
+            found, call = await self._ask(told, body)
+            return await self._ask(whole, body) if "unknown" in found else (found, call)
+        except Ended:
+            return await read_around(partial(self._ask, body=body), whole)
 
     def _admit(self, work_s: float, size: int, left_s: float | None, now_s: float, priority: int) -> None:
         reason = self._admission.refusal(work_s, size, left_s, now_s, priority)
