@@ -23,6 +23,7 @@ from headrace_ingestion.transport.pushes import PushDesk
 from headrace_ingestion.wiring import _pipeline_parts
 from headrace_runtime.errors import FailedPrecondition, Unavailable, Unprocessable
 from headrace_runtime.records import Record
+from headrace_runtime.stream.cuts import NewestCuts
 
 REGISTRY = "format: {kind: avro, registry: {url: 'http://registry:8080'}}"
 
@@ -107,6 +108,7 @@ def test_all_partitions_of_a_poll_share_the_time_of_a_select(
 def test_what_cannot_run_takes_nothing_by_the_spec_of_before(new_intake: Callable[..., Intake]) -> None:
     entrances = {"meters": Entrance(new_intake(), 1)}
     spec = PipelineSpec(json=new_intake(stream=REGISTRY).pipeline.canonical_json())
+    applied = PipelineApplied(pipeline="meters", spec=spec, partitions=1)
     with pytest.raises(Unprocessable, match="HEADRACE_SCHEMA_REGISTRY_HOSTS"):
-        _pipeline_parts(Settings(), entrances, PipelineApplied(pipeline="meters", spec=spec, partitions=1))
+        _pipeline_parts(Settings(), entrances, NewestCuts(Settings(), "test"), applied)
     assert not entrances

@@ -84,20 +84,21 @@ def test_what_a_cut_without_rows_counted_is_told_by_the_next_one(late: LateLabel
 
 def test_labels_without_rows_leave_memory_for_the_store(late: LateLabels, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(late_labels, "MOST_ARRIVED", 3)
-    late.take(said(1, 2))
-    assert not late.are_many
-    late.take(said(3))
-    assert late.are_many
+
+    def are_many(*loans: int) -> bool:
+        late.take(said(*loans))
+        return late.are_many
+
+    assert not are_many(1, 2)
+    assert are_many(3)
     joined = late.join(None, "", NOTHING_FORGOTTEN).labels_alone()
     late.kept(joined)
     assert joined.awaiting.label_count == 3
-    late.take(said(4, 5, 6, 7))
-    # Not before there are more than are kept: all are written anew.
-    assert late.are_many
+    assert are_many(4, 5, 6, 7)
     joined = late.join(joined.awaiting, "", NOTHING_FORGOTTEN).labels_alone()
     late.kept(joined)
-    late.take(said(8, 9, 10, 11))
-    assert not late.are_many
+    # Not before there are as many as are kept: all are written anew.
+    assert not are_many(8, 9, 10, 11)
     late.meet(RecordChecker(LOANS.stream.incoming).check([b'{"loan": 2, "amount": 1}'], [0], [0]).batch)
     assert (late.ready, late.awaiting) == (1, 0)
 

@@ -87,29 +87,31 @@ def _pipeline_parts(
         Troubles(settings, NAME).tell(pipeline.name, name, gap.reason, subject=str(gap))
         return gap_messages(gap, intake)
 
-    def open_consumer() -> GroupConsumer:
-        # Before anything is read: without its key the pipeline waits, and says so.
-        intake.require_key()
-        consumer = GroupConsumer(
-            settings,
-            group=name,
-            topics=[pipeline.stream.topic],
-            instance=settings.instance,
-            max_records=min(settings.poll_records, intake.most_records),
-            partitions=applied.partitions,
-        )
-        intake.topic_id = partial(consumer.topic_id, pipeline.stream.topic)
-        return consumer
-
     loop = TransactionLoop(
         name,
-        open_consumer,
+        partial(_consumer, settings, name, intake, applied.partitions),
         partial(TransactionalProducer, settings, f"{name}.{settings.instance}"),
         handler(intake),
         suspects=IntakeSuspects(intake, settings.registry_access),
         account=account,
     )
     return [loop]
+
+
+def _consumer(settings: Settings, name: str, intake: Intake, partitions: int) -> GroupConsumer:
+    # Before anything is read: without its key the pipeline waits, and says so.
+    intake.require_key()
+    topic = intake.pipeline.stream.topic
+    consumer = GroupConsumer(
+        settings,
+        group=name,
+        topics=[topic],
+        instance=settings.instance,
+        max_records=min(settings.poll_records, intake.most_records),
+        partitions=partitions,
+    )
+    intake.topic_id = partial(consumer.topic_id, topic)
+    return consumer
 
 
 def _intake(settings: Settings, applied: PipelineApplied, cuts: NewestCuts) -> Intake:

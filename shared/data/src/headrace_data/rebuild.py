@@ -1,9 +1,10 @@
 """Rebuild: segments that are made again of what the log still has, by the rules of now, in their places of the history.
 
-A segment is made again as a whole, from the producers' ranges that it was cut from. One that the log has not all of any
-more stays as it is, and so does one that is held or was dropped. Duplicates are looked for where the pipeline looks for
-them, in each partition or in the stream, among the keys of the segments before: what was left out as a duplicate stands
-in no segment.
+A segment is made again as a whole, from the producers' ranges that it was cut from; where labels come later than their
+rows, of the rows that it has, with the labels that they got. One that the log has not all of any more stays as it is,
+and so does one that is held or was dropped. Duplicates are looked for where the pipeline looks for them, in each
+partition or in the stream, among the keys of the segments before: what was left out as a duplicate stands in no
+segment.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from headrace_data.key_digests import Digests
 from headrace_data.manifest import SegmentManifest
 from headrace_data.parts import BlobStore, read_part
 from headrace_data.private import Keys, no_keys
+from headrace_data.rebuilt_labels import KeptLabels
 from headrace_data.records import RecordChecker
 from headrace_data.references import Payloads
 from headrace_data.seen_keys import SeenKeys
@@ -99,7 +101,7 @@ class Rebuild:
         self._store = store
         self._now_s = now_s
         self._beat = beat
-        self._checker = RecordChecker(pipeline.stream, keys, schemas, payloads)
+        self._checker = RecordChecker(pipeline.stream.incoming, keys, schemas, payloads)
         self._suppression = suppression
 
     def take(self, log: Log, since_us: int | None, until_us: int | None) -> None:
@@ -107,11 +109,6 @@ class Rebuild:
 
         Times are in microseconds since 1970; None stands for all that were before, or come after.
         """
-        if self._pipeline.stream.labels is not None:
-            raise DatasetUnusable(
-                "expected a stream whose records have their labels, got stream.labels: rows and labels that came apart "
-                "are not joined again"
-            )
         for place, entry in enumerate(self.history.entries):
             if entry.source is not None or not _within(entry, since_us, until_us):
                 continue
@@ -132,15 +129,20 @@ class Rebuild:
         writer, rejected = SegmentWriter(self._pipeline, self._store), Counter[str]()
         counts = _Counts()
         before = partial(newest_keys, self.history.before(place), self._pipeline, self._store, self._beat)
-        duplicates = duplicates_of(
-            (batch for batch, _ in self._cleaned(place, manifest, log, _Counts())), self._pipeline, before
-        )
-        for batch, broken in self._cleaned(place, manifest, log, counts):
+        labels = None
+        if self._pipeline.stream.labels is not None:
+            labels = KeptLabels(manifest, self._pipeline, self._store, self._beat)
+        cleaned = partial(self._cleaned, place, manifest, log, labels)
+        duplicates = duplicates_of((batch for batch, _ in cleaned(_Counts())), self._pipeline, before)
+        for batch, broken in cleaned(counts):
             again = duplicates.among(batch)
             rejected.update(broken)
             rejected[DUPLICATES] += len(again)
             writer.add(batch.take(pa.array(np.setdiff1d(np.arange(len(batch)), again))) if len(again) else batch)
         update = {"rejected": rejected, "masked": counts.masked, "unread": counts.unread}
+        if labels is not None:
+            # Its ranges are those of other segments, too: what they came with is told already.
+            update = {"rejected": rejected + Counter(manifest.provenance.rejected)}
         told = {name: dict(sorted((+found).items())) for name, found in update.items()}
         writers = {"writer_schemas": tuple(sorted(counts.writer_schemas))}
         segment = writer.finish(manifest.provenance.model_copy(update=told | writers), self._beat)
@@ -154,11 +156,12 @@ class Rebuild:
         self.rows += entry.rows
 
     def _cleaned(
-        self, place: int, manifest: SegmentManifest, log: Log, counts: _Counts
+        self, place: int, manifest: SegmentManifest, log: Log, labels: KeptLabels | None, counts: _Counts
     ) -> Iterator[tuple[pa.RecordBatch, list[str]]]:
         """Yield what each partition leaves of a segment's records, and the rules that the others broke.
 
-        What is masked in texts, and what a SELECT could not read, is counted.
+        What is masked in texts, and what a SELECT could not read, is counted. With `labels` they are of the rows alone
+        that the segment has.
         """
         for source in manifest.provenance.sources:
             seen = self._seen(place, source.partition)
@@ -171,14 +174,17 @@ class Rebuild:
                 checked = self._checker.check(
                     rows.values, partitions, numbers, rows.indexes, rows.times, self._now_s, rows.messages
                 )
-                sound, gone = self._suppression.without(checked.batch, self._pipeline)
+                found, broken = checked.batch, checked.rejected
+                if labels is not None:
+                    found, broken = labels.joined(found, source.partition), []
+                sound, gone = self._suppression.without(found, self._pipeline)
                 cleaned = clean(sound, self._pipeline, seen)
                 seen.commit()
                 counts.masked.update(checked.masked)
                 counts.masked.update(cleaned.masked)
                 counts.unread.update(checked.unread)
                 counts.writer_schemas.update(checked.writer_schemas)
-                yield cleaned.batch, [each.rule for each in (*checked.rejected, *gone, *cleaned.dropped)]
+                yield cleaned.batch, [each.rule for each in (*broken, *gone, *cleaned.dropped)]
 
     def _seen(self, place: int, partition: int) -> SeenKeys:
         """Return the keys that the segments before one accepted in a partition, back to the window."""

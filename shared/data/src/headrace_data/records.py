@@ -203,7 +203,7 @@ class RecordChecker:
         some = None if messages is None else [messages[place] for place in places]
         gone = suppression.texts([_text(message.key) for message in some or ()] or [None] * len(places))
         at = self._names.index(self._key.name)
-        for read, positions, _ in self._columns_of([values[place] for place in places], some, [], Counter()):
+        for read, positions, _ in self._columns_of([values[place] for place in places], some, _Told()):
             for position, value in zip(positions, read[at], strict=True):
                 if (piece := self._columns[at].read([value])) is not None:
                     (keys,), _counts = self._private.treated([self._key.name], [self._columns[at].build([piece])])

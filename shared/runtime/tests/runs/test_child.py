@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from headrace.events.v1 import run_pb2
 from headrace_runtime.object_store import ObjectStore
-from headrace_runtime.runs.child import ABANDONED, DONE, FAILED, REFUSED, Failure, Progress, parse_line
+from headrace_runtime.runs.child import ABANDONED, DONE, FAILED, REFUSED, Ended, Failure, Progress, parse_line
 from headrace_runtime.runs.folder import RunFolder, output_prefix, result_name
 
 _WORK = """
@@ -55,7 +55,7 @@ def _start(folder: Path, assignment: object) -> "subprocess.Popen[bytes]":
     return subprocess.Popen([sys.executable, str(program), str(file)], **pipes)  # type: ignore[call-overload]
 
 
-def _finish(child: "subprocess.Popen[bytes]") -> tuple[int, list[Progress | Failure], bytes]:
+def _finish(child: "subprocess.Popen[bytes]") -> tuple[int, list[Progress | Failure | Ended], bytes]:
     assert child.stdin is not None
     assert child.stdout is not None
     assert child.stderr is not None
