@@ -1,4 +1,6 @@
-"""The same as a loop over confluent-kafka, orjson and pyarrow, exactly once: what a team would write by itself.
+"""The same as a loop over confluent-kafka, a parser and pyarrow, exactly once: what a team would write by itself.
+
+JSON is parsed by orjson, Avro by fastavro, Protobuf by protobuf.
 
 Runs in the environment `streams` of benchmarks/peers. Started as `python -m
 benchmarks.streaming.bare BROKER TOPIC SHAPE GROUP`; prints its figures as JSON.
@@ -10,11 +12,11 @@ import time
 from typing import Any
 
 import numpy as np
-import orjson
 import pyarrow as pa
 from confluent_kafka import Consumer, Message, Producer
 
-from benchmarks.streaming.shapes import SHAPES, Field, valid
+from benchmarks.streaming import encodings
+from benchmarks.streaming.shapes import SHAPES, Field, fits, valid
 
 AT_ONCE = 5_000
 MESSAGE_BYTES = 900_000
@@ -23,7 +25,8 @@ MESSAGE_BYTES = 900_000
 
 def main(broker: str, topic: str, shape: str, group: str) -> None:
     """Read the topic from its beginning; measured from the subscription, before anything is fetched, to the end."""
-    fields, rows = SHAPES[shape]
+    fields, rows, kind = SHAPES[shape]
+    read = encodings.reader(kind, fields)
     consumer, producer = _clients(broker, group)
     producer.init_transactions()
     # Arrow imports what makes arrays of lists when it makes the first.
@@ -40,7 +43,7 @@ def main(broker: str, topic: str, shape: str, group: str) -> None:
         for message in messages:
             by_partition.setdefault(message.partition(), []).append(message)
         for partition, found in by_partition.items():
-            _write(producer, f"{topic}.bare", partition, found, fields)
+            _write(producer, f"{topic}.bare", partition, _kept(found, fields, read, kind), fields)
         producer.poll(0)
         producer.send_offsets_to_transaction(
             consumer.position(consumer.assignment()), consumer.consumer_group_metadata()
@@ -64,13 +67,26 @@ def _clients(broker: str, group: str) -> tuple[Consumer, Producer]:
     return Consumer(reading), Producer(writing)
 
 
-def _write(producer: Producer, topic: str, partition: int, messages: list[Message], fields: tuple[Field, ...]) -> None:
+def _kept(
+    messages: list[Message], fields: tuple[Field, ...], read: encodings.Read, kind: str
+) -> list[tuple[dict[str, Any], Message]]:
     kept: list[tuple[dict[str, Any], Message]] = []
     for message in messages:
         value = message.value()
-        record = orjson.loads(value)
-        if valid(record, value, fields):
+        record = read(value)
+        # No other format than JSON can have a key twice.
+        if valid(record, value, fields) if kind == "json" else fits(record, fields):
             kept.append((record, message))
+    return kept
+
+
+def _write(
+    producer: Producer,
+    topic: str,
+    partition: int,
+    kept: list[tuple[dict[str, Any], Message]],
+    fields: tuple[Field, ...],
+) -> None:
     wide = sum(8 * max(field.size, 1) for field in fields)
     size = max(1, MESSAGE_BYTES // wide)
     for start in range(0, len(kept), size):

@@ -17,7 +17,7 @@ from benchmarks.streaming.shapes import SHAPES, valid
 
 def main(broker: str, topic: str, shape: str, group: str) -> None:
     """Read the topic from its beginning; measured from the start, before anything is fetched, to the last commit."""
-    fields, rows = SHAPES[shape]
+    fields, rows, _ = SHAPES[shape]
     app = Application(
         broker_address=broker,
         consumer_group=group,

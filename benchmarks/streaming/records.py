@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 from headrace_data.spec import Pipeline, load_pipeline
 from kafka import KafkaProducer
 
+from benchmarks.streaming import encodings
 from benchmarks.streaming.shapes import Field, Shape
 
 PARTITIONS = 2
@@ -27,6 +27,7 @@ metadata: {{name: {topic}}}
 stream:
   topic: {topic}
   key: id
+  format: {encodings.told(shape.format, shape.fields)}
   schema:
 {fields}
 train:
@@ -41,12 +42,13 @@ def _declared(field: Field) -> str:
 
 
 def values(shape: Shape) -> Iterator[bytes]:
-    """Yield the records, as producers write them in JSON."""
+    """Yield the records, as producers write them."""
+    write = encodings.writer(shape.format, shape.fields)
     random = np.random.default_rng(0)
     drawn = {field.name: _drawn(field, random) for field in shape.fields}
     for number in range(shape.rows):
         record = {name: found[number % _DRAWN] for name, found in drawn.items()}
-        yield json.dumps(record | {"id": f"record-{number}"}).encode()
+        yield write(record | {"id": f"record-{number}"})
 
 
 def _drawn(field: Field, random: np.random.Generator) -> list[Any]:

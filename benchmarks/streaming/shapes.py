@@ -22,10 +22,12 @@ class Shape(NamedTuple):
 
     fields: tuple[Field, ...]
     rows: int
+    format: str = "json"
+    """json, avro or protobuf."""
 
 
 ID, LABEL = Field("id", "string", "id"), Field("digit", "int64", "label", high=9)
-SHAPES = {
+_JSON = {
     "8 fields": Shape(
         (
             ID,
@@ -44,9 +46,22 @@ SHAPES = {
 }
 
 
+FORMATS = {"avro": "Avro", "protobuf": "Protobuf"}
+SHAPES = _JSON | {
+    f"{name} in {told}": shape._replace(format=kind, rows=shape.rows // 3)
+    for kind, told in FORMATS.items()
+    for name, shape in _JSON.items()
+}
+
+
 def valid(record: dict[str, Any], value: bytes, fields: tuple[Field, ...]) -> bool:
     """Return whether a record is one that ingestion accepts: no key twice, and every value of its type and size."""
-    return value.count(b'":') == len(record) and all(_fits(record.get(field.name), field) for field in fields)
+    return value.count(b'":') == len(record) and fits(record, fields)
+
+
+def fits(record: dict[str, Any], fields: tuple[Field, ...]) -> bool:
+    """Return whether every value of a record is of its type and size."""
+    return all(_fits(record.get(field.name), field) for field in fields)
 
 
 def _fits(value: Any, field: Field) -> bool:

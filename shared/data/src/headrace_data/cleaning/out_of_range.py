@@ -28,6 +28,9 @@ def rows_outside(
             continue
         low, high = field.range
         values = elements(batch, field)
+        if len(values) and values.min() >= low and values.max() <= high:
+            continue
+        # Or null, or no number at all.
         outside = (values < low) | (values > high)
         outside &= pc.is_valid(batch.column(field.name)).to_numpy(zero_copy_only=False)[:, np.newaxis]
         for position in np.flatnonzero(outside.any(axis=1)):
