@@ -61,7 +61,9 @@ def told(ledger, candidate, champion, incarnation=0):
             message.compared.name, message.compared.value = "accuracy", value
             message.compared.low, message.compared.high = low, high
         sent = encode(message, source="test")
-        board = board.showing(to_progress(Record(sent.topic, 0, 0, sent.key, sent.value, sent.headers, 0)))
+        progress = to_progress(Record(sent.topic, 0, 0, sent.key, sent.value, sent.headers, 0))
+        assert progress is not None
+        board = board.showing(progress)
     return board
 
 

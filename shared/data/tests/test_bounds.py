@@ -75,7 +75,7 @@ def test_equal_shares_are_seldom_called_worse_however_often_somebody_looks() -> 
         ]
         for is_widened in alarms:
             alarms[is_widened] += any(
-                least_loss(CLASSIFICATION.headline, *pair, widened(rows, first) if is_widened else 1.0) > 0
-                for *pair, rows in zip(*ends, looks, strict=True)
+                least_loss(CLASSIFICATION.headline, one, other, widened(rows, first) if is_widened else 1.0) > 0
+                for one, other, rows in zip(*ends, looks, strict=True)
             )
     assert alarms[True] <= 4 < alarms[False]

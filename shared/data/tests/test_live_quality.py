@@ -139,7 +139,10 @@ def test_answers_to_the_calls_of_a_canary_are_measured_by_themselves() -> None:
 
 def test_the_canaries_of_long_ago_are_measured_no_more() -> None:
     live = LiveQuality(pipeline("int64"))
-    one = {"probabilities": np.eye(2, dtype=np.float32)[:1], "label": np.zeros(1, np.int64)}
+    one: dict[str, np.ndarray[Any, Any]] = {
+        "probabilities": np.eye(2, dtype=np.float32)[:1],
+        "label": np.zeros(1, np.int64),
+    }
     order = [*range(10, 10 + MOST_CANARIES), 3]  # the topic's partitions are read in any order
     for number in order:
         live.answered("champion", ["0", "1"], number * S, [str(number)], one, 1, tried=f"v{number}")
