@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pydantic
 
+from headrace_data.errors import DatasetUnusable
 from headrace_data.manifest import Document
 from headrace_data.rejections import Rejection
 from headrace_data.spec import Field, Pipeline
@@ -47,6 +48,20 @@ Secrets = Callable[[str], bytes]
 def secrets_folder(pipeline: str) -> str:
     """Return where a pipeline's secrets lie in the object store, by the name that it alone ever has."""
     return f"{_FOLDER}/{pipeline}"
+
+
+def secrets_of(pipeline: Pipeline, read: Callable[[str], bytes | None]) -> Secrets:
+    """Return a pipeline's secrets; `read` returns a file of the object store by its name, None where there is none."""
+
+    def secret(secret_id: str) -> bytes:
+        name = f"{secrets_folder(pipeline.own_name)}/{secret_id}"
+        if (found := read(name)) is None:
+            raise DatasetUnusable(
+                f"expected {name} in the object store, by which the records of forgotten keys are told: restore it"
+            )
+        return found
+
+    return secret
 
 
 def secret_id(secret: bytes) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 
-from headrace_data.errors import DataError, DatasetUnusable
-from headrace_data.forgotten import NOTHING_FORGOTTEN, Anybody, Suppression, secrets_folder
+from headrace_data.errors import DataError
+from headrace_data.forgotten import NOTHING_FORGOTTEN, Anybody, Suppression, secrets_of
 from headrace_data.history import History
 from headrace_data.spec import Pipeline
 from headrace_runtime.errors import Corrupt, NotFound
@@ -36,14 +36,8 @@ class ForgottenNow:
         if self._known[0] != cut.forgotten_keys:
             try:
                 keys = History.from_json(self.store.get(cut.history)).forgotten
-                self._known = (cut.forgotten_keys, Suppression(keys, self._secret))
+                self._known = (cut.forgotten_keys, Suppression(keys, secrets_of(self.pipeline, self.store.read)))
             except (DataError, NotFound, Corrupt) as error:
                 logger.warning("letters of pipeline %s tell nothing of records: %s", self.pipeline.name, error)
                 return Anybody()
         return self._known[1]
-
-    def _secret(self, secret: str) -> bytes:
-        name = f"{secrets_folder(self.pipeline.own_name)}/{secret}"
-        if (found := self.store.read(name)) is None:
-            raise DatasetUnusable(f"expected {name} in the object store, by which records of forgotten keys are told")
-        return found

@@ -17,7 +17,7 @@ from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
 from headrace.events.v1 import dataset_pb2, forget_pb2
 from headrace_data.erased_waiting import awaiting_without
 from headrace_data.errors import DataError, ManifestInvalid
-from headrace_data.forgotten import Forgotten, known, secrets_folder
+from headrace_data.forgotten import Forgotten, known, secrets_folder, secrets_of
 from headrace_data.history import RETRAIN, History, renewed_entry
 from headrace_data.manifest import SegmentManifest
 from headrace_data.parts import Blob
@@ -32,7 +32,6 @@ from headrace_preprocessing.transport.bounds import bound, tell_of_rivals
 from headrace_preprocessing.transport.erasure import Erasure, Plan
 from headrace_preprocessing.transport.orders import TakenIn, nothing_of
 from headrace_preprocessing.transport.store_search import look_through, name_of
-from headrace_preprocessing.transport.suppressing import secret_of
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +72,7 @@ class Forgetting:
     ) -> Plan:
         """Find what is to be done, keep what is new, and write the plan."""
         specs = [parse_canonical(spec.json) for spec in request.forget.specs]
-        secret = secret_of(self.store, self.pipeline, key.secret)
+        secret = secrets_of(self.pipeline, self.store.read)(key.secret)
         stored = look_through(self.store, self.pipeline.name, beat)
         erasure = Erasure(self.pipeline, [*specs, self.pipeline], Blobs(self.store), stored, beat)
         told = forget_pb2.KeyForgotten(

@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from headrace_data.errors import DatasetUnusable
-from headrace_data.forgotten import Anybody, Suppression, secrets_folder
+from headrace_data.forgotten import Anybody, Suppression, secrets_of
 from headrace_data.history import History
 from headrace_data.spec import Pipeline
 from headrace_runtime.object_store import ObjectStore
 
 
-def secret_of(store: ObjectStore, pipeline: Pipeline, secret: str) -> bytes:
-    """Return a secret of a pipeline by its id. Raises DatasetUnusable without it."""
-    name = f"{secrets_folder(pipeline.own_name)}/{secret}"
-    if (found := store.read(name)) is None:
-        raise DatasetUnusable(
-            f"expected {name} in the object store, by which the records of forgotten keys are told: restore it"
-        )
-    return found
-
-
 def suppression_of(store: ObjectStore, pipeline: Pipeline, history: History) -> Suppression:
     """Return what tells records of forgotten keys. Raises DatasetUnusable where a secret is gone."""
-    return Suppression(history.forgotten, partial(secret_of, store, pipeline))
+    return Suppression(history.forgotten, secrets_of(pipeline, store.read))
 
 
 def told_of(store: ObjectStore, pipeline: Pipeline, history: History) -> Suppression:
