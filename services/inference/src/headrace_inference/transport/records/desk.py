@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
-from functools import partial
+from collections.abc import Awaitable, Callable, Sequence
+from functools import cache, partial
 from importlib.util import find_spec
 from typing import Final
 
@@ -110,7 +110,7 @@ class RecordDesk:
         release = version.release
         if version.language is not None:
             raise NotSupported(f"model {release.model!r}: a model of language is asked with texts, not with records")
-        if missing := [each for each in _EXTRA if find_spec(each) is None]:
+        if missing := _missing(_EXTRA):
             told = f"needs {', '.join(missing)}: install the extra headrace-inference[records]"
             raise NotSupported(f"reading records {told}")
         if (spec := self._specs.of(release.pipeline)) is not None:
@@ -174,6 +174,11 @@ class RecordDesk:
 
     async def _ask(self, told: Told, body: bytes) -> tuple[Told, bytes]:
         return await self._process.ask(told, body, MOST_WAITING, MOST_BESIDE * self._limit_s)
+
+
+@cache
+def _missing(packages: Sequence[str]) -> list[str]:
+    return [each for each in packages if find_spec(each) is None]
 
 
 def _parsed(request: bytes) -> PredictRecordsRequest:
