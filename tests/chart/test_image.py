@@ -217,6 +217,9 @@ def test_images_are_lean_where_no_extra_is_asked_for() -> None:
     for service in ("inference", "ingestion", "preprocessing", "model-registry"):
         assert not heavy & needed(f"headrace-{service}"), service
     assert {"openvino-genai", "tokenizers"} <= needed("headrace-inference", ("generation",))
+    records = {"duckdb", "fastavro", "pyarrow", "headrace-data"}
+    assert not records & needed("headrace-inference")
+    assert records <= needed("headrace-inference", ("records",))
 
 
 def test_a_build_can_be_told_of_mirror_and_ca() -> None:
