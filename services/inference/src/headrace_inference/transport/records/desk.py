@@ -110,13 +110,14 @@ class RecordDesk:
         release = version.release
         if version.language is not None:
             raise NotSupported(f"model {release.model!r}: a model of language is asked with texts, not with records")
-        if missing := _missing(_EXTRA):
+        if missing := missing_packages(_EXTRA):
             told = f"needs {', '.join(missing)}: install the extra headrace-inference[records]"
             raise NotSupported(f"reading records {told}")
         if (spec := self._specs.of(release.pipeline)) is not None:
             return spec
         if not self._specs.complete:
-            raise Unavailable("the specs of pipelines are still being read")
+            trouble = self._specs.trouble and f": {self._specs.trouble}"
+            raise Unavailable(f"the specs of pipelines are still being read{trouble}")
         raise FailedPrecondition(f"model {release.model!r}: its pipeline {release.pipeline!r} is not applied any more")
 
     async def _read(
@@ -177,7 +178,8 @@ class RecordDesk:
 
 
 @cache
-def _missing(packages: Sequence[str]) -> list[str]:
+def missing_packages(packages: Sequence[str] = _EXTRA) -> list[str]:
+    """Return which packages are not installed, of those that stand for the extra."""
     return [each for each in packages if find_spec(each) is None]
 
 
