@@ -187,7 +187,7 @@ def test_what_kinds_of_models_need_is_installed_where_it_is_asked_for(tmp_path: 
     wrong = [sys.executable, str(ROOT / "deploy/image/install.py"), "--service", "inference", "--target", str(tmp_path)]
     done = subprocess.run([*wrong, "--extras", "trees"], capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "--extras: expected extras of inference (generation, rest, text), got trees" in done.stderr
+    assert "--extras: expected extras of inference (generation, records, rest, text), got trees" in done.stderr
 
 
 def test_images_are_lean_where_no_extra_is_asked_for() -> None:
@@ -217,6 +217,9 @@ def test_images_are_lean_where_no_extra_is_asked_for() -> None:
     for service in ("inference", "ingestion", "preprocessing", "model-registry"):
         assert not heavy & needed(f"headrace-{service}"), service
     assert {"openvino-genai", "tokenizers"} <= needed("headrace-inference", ("generation",))
+    records = {"duckdb", "fastavro", "pyarrow", "headrace-data"}
+    assert not records & needed("headrace-inference")
+    assert records <= needed("headrace-inference", ("records",))
 
 
 def test_a_build_can_be_told_of_mirror_and_ca() -> None:

@@ -23,7 +23,9 @@ from headrace_client.errors import RowProblem, RowsInvalid
 from headrace_client.selecting import selected_rows
 from headrace_data.records import RecordChecker
 from headrace_data.spec import Pipeline, load_pipeline
+from headrace_inference.adapters.spec_follower import AGAIN_S, SpecFollower
 from headrace_inference.core.specs import Spec
+from headrace_inference.settings import Settings
 from headrace_inference.transport.records import desk
 from headrace_inference.transport.rest import openapi
 from typer.testing import CliRunner
@@ -197,6 +199,9 @@ def test_pipelines_and_models_that_cannot_be_asked(server: Any, monkeypatch: pyt
     server.release(pipeline="gone")
     try:
         assert refused() == (503, "the specs of pipelines are still being read")
+        follower = SpecFollower(Settings(), server.specs, lambda *_: None, "inference")
+        assert follower._failed(OSError("may not read")) == AGAIN_S
+        assert refused() == (503, "the specs of pipelines are still being read: may not read")
         server.specs.all_seen()
         assert refused() == (409, "model 'digits': its pipeline 'gone' is not applied any more")
         monkeypatch.setattr(desk, "_EXTRA", ("headrace_data", "no_such_package"))

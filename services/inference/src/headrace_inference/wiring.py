@@ -21,7 +21,7 @@ from headrace_runtime.object_store import ObjectStore
 from headrace_runtime.process.service import Component, Service, settle
 from headrace_runtime.rpc.admission import Capacity
 from headrace_runtime.rpc.host import GrpcHost
-from headrace_runtime.topics import MODEL_RELEASED, PIPELINE_APPLIED
+from headrace_runtime.topics import MODEL_RELEASED
 
 from headrace_inference.adapters.graph_cache import GraphCache
 from headrace_inference.adapters.hot_predictions import HotPredictions
@@ -29,6 +29,7 @@ from headrace_inference.adapters.language_model import LanguageLimits
 from headrace_inference.adapters.prediction_log import NoLog, PredictionLog
 from headrace_inference.adapters.release_loader import LoadLimits, ReleaseLoader
 from headrace_inference.adapters.rollout_reports import RolloutReports
+from headrace_inference.adapters.spec_follower import SpecFollower
 from headrace_inference.adapters.upstreams import UpstreamLimits
 from headrace_inference.adapters.worth_meter import WorthMeter
 from headrace_inference.core.cache_key import PREFIX
@@ -47,7 +48,7 @@ from headrace_inference.transport.converters import answer_prefix, to_served
 from headrace_inference.transport.plane import Plane
 from headrace_inference.transport.predictor import Predictor
 from headrace_inference.transport.recent import RecentAnswers
-from headrace_inference.transport.records.desk import RecordDesk
+from headrace_inference.transport.records.desk import RecordDesk, missing_packages
 from headrace_inference.transport.records.servicer import RECORD_SERVICE, record_handler
 from headrace_inference.transport.rollout_messages import to_observed
 from headrace_inference.transport.servicer import open_inference_handler
@@ -71,12 +72,12 @@ def build(settings: Settings) -> Service:
     on_released = partial(HANDLERS[ModelReleased], loader, settings.cpu_class or own_class())
     view = CompactedView(settings, MODEL_RELEASED, ModelReleased, on_released, NAME, loader.all_announced)
     on_applied = partial(HANDLERS[PipelineApplied], specs)
-    applied = CompactedView(settings, PIPELINE_APPLIED, PipelineApplied, on_applied, NAME, specs.all_seen)
+    following: list[Component] = [] if missing_packages() else [SpecFollower(settings, specs, on_applied, NAME)]
     # The server comes last, so that it listens when there is something to answer with, and stops first: releases are
     # followed for as long as calls are answered.
     publishing: list[Component] = [] if log is None else [log]
     reports = RolloutReports(settings, NAME, shelf, tallies, to_observed)
-    return Service(NAME, [*publishing, loader, reports, applied, view, _Readiness(loader), host])
+    return Service(NAME, [*publishing, loader, reports, *following, view, _Readiness(loader), host])
 
 
 class _Readiness:

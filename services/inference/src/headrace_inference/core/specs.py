@@ -19,6 +19,8 @@ class Specs:
         self._found: dict[str, Spec] = {}
         self.complete = False
         """Whether every spec that was in force at the start has been seen."""
+        self.trouble = ""
+        """Why they cannot be; empty where nothing is known to be wrong."""
 
     def put(self, pipeline: str, spec: Spec) -> None:
         """Note the spec of a pipeline."""
@@ -34,4 +36,4 @@ class Specs:
 
     def all_seen(self) -> None:
         """Note that every spec that was in force at the start has been seen."""
-        self.complete = True
+        self.complete, self.trouble = True, ""

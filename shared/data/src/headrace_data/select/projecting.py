@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -80,11 +80,10 @@ class Projected:
 class Projection:
     """A stream's SELECT, ready for records."""
 
-    def __init__(self, stream: Schema, only: Collection[str] | None = None) -> None:
-        """Take what the SELECT names, or `only` some of it. Raises SelectInvalid with every problem."""
+    def __init__(self, stream: Schema) -> None:
+        """Take what the SELECT names. Raises SelectInvalid with every problem."""
         self._engine = Engine()
-        made = compiled(stream, self._engine)
-        self._made = made if only is None else _part(made, only)
+        self._made = compiled(stream, self._engine)
         self._leaves = list(dict.fromkeys(leaf for each in self._made.computed for leaf in each.leaves))
         self._query = _query(self._made.computed)
 
@@ -178,14 +177,6 @@ def rows_at_once(values: Sequence[bytes | None]) -> int:
     """Return how many of some values of messages are computed at a time."""
     size = sum(len(value) for value in values if value) // max(1, len(values))
     return max(1, min(MOST_ROWS, MOST_BYTES // max(1, size)))
-
-
-def _part(made: Compiled, only: Collection[str]) -> Compiled:
-    return Compiled(
-        tuple(name for name in made.names if name in only),
-        {name: leaf for name, leaf in made.taken.items() if name in only},
-        tuple(each for each in made.computed if each.name in only),
-    )
 
 
 def _query(computed: Sequence[Computed]) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
-from functools import partial
+from collections.abc import Awaitable, Callable, Sequence
+from functools import cache, partial
 from importlib.util import find_spec
 from typing import Final
 
@@ -110,13 +110,14 @@ class RecordDesk:
         release = version.release
         if version.language is not None:
             raise NotSupported(f"model {release.model!r}: a model of language is asked with texts, not with records")
-        if missing := [each for each in _EXTRA if find_spec(each) is None]:
+        if missing := missing_packages(_EXTRA):
             told = f"needs {', '.join(missing)}: install the extra headrace-inference[records]"
             raise NotSupported(f"reading records {told}")
         if (spec := self._specs.of(release.pipeline)) is not None:
             return spec
         if not self._specs.complete:
-            raise Unavailable("the specs of pipelines are still being read")
+            trouble = self._specs.trouble and f": {self._specs.trouble}"
+            raise Unavailable(f"the specs of pipelines are still being read{trouble}")
         raise FailedPrecondition(f"model {release.model!r}: its pipeline {release.pipeline!r} is not applied any more")
 
     async def _read(
@@ -174,6 +175,12 @@ class RecordDesk:
 
     async def _ask(self, told: Told, body: bytes) -> tuple[Told, bytes]:
         return await self._process.ask(told, body, MOST_WAITING, MOST_BESIDE * self._limit_s)
+
+
+@cache
+def missing_packages(packages: Sequence[str] = _EXTRA) -> list[str]:
+    """Return which packages are not installed, of those that stand for the extra."""
+    return [each for each in packages if find_spec(each) is None]
 
 
 def _parsed(request: bytes) -> PredictRecordsRequest:
