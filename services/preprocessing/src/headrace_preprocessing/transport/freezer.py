@@ -287,7 +287,8 @@ class Freezer(Background):
                     facts += [self._failure(cut.reason, request, cut.told)] if is_news else []
                 else:
                     span.set_attribute(names.DATASET_ID, cut.manifest.dataset_id)
-                    span.set_attribute(names.WRITER_SCHEMAS, cut.manifest.provenance.writer_schemas)
+                    if schemas := cut.manifest.provenance.writer_schemas:
+                        span.set_attribute(names.WRITER_SCHEMAS, schemas)
                     facts.append(self._frozen(cut.manifest, cut.history, request, seen))
                 frozen = True
             # Rows that were left out of a dataset that failed are part of the next range, and told of then.
