@@ -97,13 +97,6 @@ def test_datasets_as_json(headrace, full, canned):
     assert second["request_id"] is None
 
 
-def test_datasets_name_the_schemas_of_their_records(headrace, registry, canned):
-    registry.datasets = [canned.dataset()]
-    registry.datasets[0].frozen.writer_schemas.extend([canned.digest("5"), canned.digest("6")])
-    told = f"written with schema {'5' * 12}, {'6' * 12}"
-    assert f"dataset {'d' * 12} {told}" in headrace("get", "datasets", "digits").stdout
-
-
 def test_runs_as_json(headrace, full, canned):
     trained, compressing, failed = rows_of(headrace, "runs")
     assert trained == {

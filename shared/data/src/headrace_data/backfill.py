@@ -117,8 +117,7 @@ class Backfill:
         self._seen = SeenKeys(pipeline.prepare.clean.remembered or 1)
         self._timed = _timed_keys(pipeline)
         self._refused_bytes = 0
-        self._masked, self._unread = Counter[str](), Counter[str]()
-        self._writer_schemas: set[str] = set()
+        self._masked, self._unread, self._writer_schemas = Counter[str](), Counter[str](), set[str]()
         """What was masked in texts of the segment that is written, by kind; what a SELECT could not read, by field."""
 
     @property

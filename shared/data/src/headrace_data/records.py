@@ -148,8 +148,7 @@ class RecordChecker:
         lengths = [len(each) for each in (values, partitions, offsets, indexes, times)]
         if len(set(lengths)) > 1:
             raise ValueError(f"expected one partition, offset, index and time per value, got {lengths}")
-        told = _Told()
-        rejected = told.rejected
+        rejected = (told := _Told()).rejected
         arrays, masked = self._private.treated(self._names, self._arrays(values, messages, told, patience))
         kept = np.ones(len(values), dtype=np.bool_)
         kept[[rejection.position for rejection in rejected]] = False
@@ -162,8 +161,7 @@ class RecordChecker:
         batch = pa.RecordBatch.from_arrays([*arrays, *lineage], schema=self._schema)
         if now_s is not None:
             batch = self._without_future(batch, np.flatnonzero(kept), now_s, rejected)
-        rejected.sort(key=lambda rejection: rejection.position)
-        faults = self._private.told(rejected) if self.withholds else rejected
+        faults = sorted(self._private.told(rejected) if self.withholds else rejected, key=lambda each: each.position)
         return Checked(batch, faults, masked, told.unread, told.writer_schemas)
 
     def require_key(self) -> None:
