@@ -18,7 +18,7 @@ from confluent_kafka import Consumer, Message, Producer
 from benchmarks.streaming import encodings
 from benchmarks.streaming.shapes import SHAPES, Field, fits, valid
 
-AT_ONCE = 5_000
+AT_ONCE = 10_000
 MESSAGE_BYTES = 900_000
 """Arrow in one message: what brokers take."""
 

@@ -1,4 +1,4 @@
-"""Ingestion's own loop and handler in a process of their own: JSON records in, checked raw batches out, exactly once.
+"""Ingestion's own loop and handler in a process of their own: records in, checked raw batches out, exactly once.
 
 Started as `python -m benchmarks.streaming.ours BROKER TOPIC SHAPE GROUP`; prints its figures as JSON.
 """
@@ -28,42 +28,56 @@ from benchmarks.streaming.shapes import SHAPES
 TIMEOUT_S = 120.0
 
 
+class Loop:
+    """The service's loop, and how many records it has handled."""
+
+    def __init__(self, broker: str, topic: str, name: str, group: str, instance: str = "0") -> None:
+        settings = Settings.model_validate({"kafka_bootstrap_servers": broker, "metrics_address": ""})
+        intake = Intake(pipeline(topic, SHAPES[name]), settings.batch_bytes, settings.max_record_bytes)
+        self._handle = handler(intake)
+        self._topic = topic
+        self.handled = 0
+        self.all_handled = threading.Event()
+        self._wanted = SHAPES[name].rows
+        self.first_cpu_s = 0.0
+        """What the process had used when the first records came."""
+        most = settings.poll_records
+        self.loop = TransactionLoop(
+            group,
+            partial(GroupConsumer, settings, group=group, topics=[topic], instance=instance, max_records=most),
+            partial(TransactionalProducer, settings, f"{group}.{instance}"),
+            self._counted,
+            suspects=IntakeSuspects(intake, settings.registry_access),
+        )
+
+    def _counted(self, records: Sequence[Record]) -> Sequence[Outgoing]:
+        self.first_cpu_s = self.first_cpu_s or time.process_time()
+        self.handled += len(records)
+        if self.handled >= self._wanted:
+            self.all_handled.set()
+        return self._handle(records)
+
+    @property
+    def committed(self) -> int:
+        """How many records are committed. Asking costs more than many records do."""
+        return int(REGISTRY.get_sample_value("headrace_records_consumed_total", {"topic": self._topic}) or 0)
+
+
 def main(broker: str, topic: str, name: str, group: str) -> None:
     """Read the topic from its beginning; measured from the start, before anything is fetched, to the last commit."""
-    shape = SHAPES[name]
-    settings = Settings.model_validate({"kafka_bootstrap_servers": broker, "metrics_address": ""})
-    intake = Intake(pipeline(topic, shape), settings.batch_bytes, settings.max_record_bytes)
-    handle = handler(intake)
-    handled = 0
-    all_handled = threading.Event()
-
-    def counted(records: Sequence[Record]) -> Sequence[Outgoing]:
-        nonlocal handled
-        handled += len(records)
-        if handled >= shape.rows:
-            all_handled.set()
-        return handle(records)
-
-    loop = TransactionLoop(
-        group,
-        partial(GroupConsumer, settings, group=group, topics=[topic], instance="0", max_records=settings.poll_records),
-        partial(TransactionalProducer, settings, group),
-        counted,
-        suspects=IntakeSuspects(intake, settings.registry_access),
-    )
+    ours, rows = Loop(broker, topic, name, group), SHAPES[name].rows
     settle()
     started = (time.perf_counter(), time.process_time())
-    loop.start()
-    # Asking for the counter costs more than many records do: only the last commit is waited for in that way.
-    all_handled.wait(TIMEOUT_S)
+    ours.loop.start()
+    ours.all_handled.wait(TIMEOUT_S)
     deadline_s = time.monotonic() + TIMEOUT_S
-    while (done := REGISTRY.get_sample_value("headrace_records_consumed_total", {"topic": topic}) or 0.0) < shape.rows:
+    while (done := ours.committed) < rows:
         if time.monotonic() > deadline_s:
-            raise TimeoutError(f"{done:.0f} of {shape.rows} records after {TIMEOUT_S:.0f} s")
+            raise TimeoutError(f"{done} of {rows} records after {TIMEOUT_S:.0f} s")
         time.sleep(0.005)
     wall_s, cpu_s = time.perf_counter() - started[0], time.process_time() - started[1]
-    print(json.dumps({"rows": shape.rows, "wall_s": wall_s, "cpu_s": cpu_s}), flush=True)
-    loop.stop()
+    print(json.dumps({"rows": rows, "wall_s": wall_s, "cpu_s": cpu_s}), flush=True)
+    ours.loop.stop()
 
 
 if __name__ == "__main__":

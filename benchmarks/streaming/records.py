@@ -60,13 +60,13 @@ def _drawn(field: Field, random: np.random.Generator) -> list[Any]:
     return list(random.uniform(field.low, field.high, size).round(4).tolist())
 
 
-def produce(broker: str, topic: str, shape: Shape) -> float:
+def produce(broker: str, topic: str, shape: Shape, partitions: int = PARTITIONS) -> float:
     """Send the records; return their mean size in bytes."""
     producer = KafkaProducer(bootstrap_servers=broker, linger_ms=50, batch_size=256 * 1024, compression_type="lz4")
     total = 0
     for number, value in enumerate(values(shape)):
         total += len(value)
-        producer.send(topic, value, partition=number % PARTITIONS)
+        producer.send(topic, value, partition=number % partitions)
     producer.flush()
     producer.close()
     return total / shape.rows

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from headrace_client.cli.trace import trace
 from headrace_client.errors import InputInvalid
 from headrace_client.tracing import Node, edges, find, read_spans, story
 
@@ -85,6 +86,19 @@ def test_a_record_is_found_by_its_place(telemetry: Path) -> None:
     assert flat(story(spans, find(spans, "digits:1:50"))) == ["i2", "p2", "f", "r1", "t", "r2", "l"]
     assert find(spans, "digits:1:51") == []
     assert [item.span_id for item in find(spans, "other:0:9")] == ["x"]
+
+
+def test_the_tree_tells_by_which_schemas_records_were_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frozen = span("f", "preprocessing", "freeze", 5, dataset_id="sha256:" + "d" * 64)
+    frozen["attributes"]["headrace.writer_schemas"] = ["sha256:" + "5" * 64, "sha256:" + "6" * 64]
+    (tmp_path / "telemetry").mkdir()
+    (tmp_path / "telemetry" / "a.jsonl").write_text(json.dumps(frozen) + "\n")
+    monkeypatch.setenv("HEADRACE_HOME", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "200")
+    trace("d" * 64)
+    assert f"writer_schemas={'5' * 12}…,{'6' * 12}…" in capsys.readouterr().out
 
 
 def test_too_short_a_beginning_finds_nothing(telemetry: Path) -> None:

@@ -40,5 +40,5 @@ class Settings(RegistrySettings, GrpcSettings):
         "its pipelines wait while the file is not there. Read when a pipeline begins.",
     )
     poll_records: int = Field(
-        5_000, ge=1, description="Most records that one transaction takes from the producers' topic."
+        10_000, ge=1, description="Most records that one transaction takes from the producers' topic."
     )

@@ -6,7 +6,7 @@ from headrace_runtime import topics
 from headrace_runtime.errors import Unprocessable
 from headrace_runtime.kafka.envelopes import decode, encode, new_id
 from headrace_runtime.record_topics import record_topics
-from headrace_runtime.records import Record, by_place, next_offsets
+from headrace_runtime.records import Polled, Record, by_place, next_offsets
 from headrace_runtime.telemetry.traces import extract, inject, links_to
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
@@ -102,3 +102,13 @@ def test_records_are_told_apart_by_partition_in_their_order() -> None:
 
     assert list(places) == [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
     assert all([record.offset for record in found] == [7, 8] for found in places.values())
+
+
+def test_a_poll_knows_the_places_of_its_records() -> None:
+    first, second, other = Record("t", 1, 4, None, None), Record("t", 1, 5, None, None), Record("t", 0, 9, None, None)
+    places = {("t", 1): [first, second], ("t", 0): [other]}
+    polled = Polled(places)
+    assert list(polled) == [*places["t", 1], *places["t", 0]]
+    assert by_place(polled) == by_place(list(polled)) == places
+    assert by_place(polled[1:]) == {("t", 1): places["t", 1][1:], ("t", 0): places["t", 0]}
+    assert next_offsets(polled) == {("t", 1): 6, ("t", 0): 10}

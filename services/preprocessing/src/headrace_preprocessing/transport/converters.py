@@ -33,6 +33,7 @@ from headrace_runtime.poison.bisection import CRASH
 from headrace_runtime.record_topics import clean_topic
 from headrace_runtime.records import Headers, Outgoing, Record
 from headrace_runtime.stream.dead_letters import DeadLetter
+from headrace_runtime.telemetry import names
 from headrace_runtime.topics import PUSH_ACCEPTED
 
 from headrace_preprocessing.core.filling import Filling
@@ -300,6 +301,12 @@ def frozen_message(
         segment=_segment(seen.segment) if seen.segment is not None else None,
     )
     return telling(frozen, told)
+
+
+def attributes_of(manifest: Manifest) -> dict[str, str | Sequence[str]]:
+    """Return what the span of a dataset tells of it."""
+    schemas = manifest.provenance.writer_schemas
+    return {names.DATASET_ID: manifest.dataset_id, **({names.WRITER_SCHEMAS: schemas} if schemas else {})}
 
 
 def _artifact(stored: Artifact | Ref) -> artifact_pb2.Artifact:

@@ -52,6 +52,7 @@ from headrace_preprocessing.transport.converters import (
     SOURCE,
     Origin,
     Seen,
+    attributes_of,
     frozen_message,
     provenance,
     telling,
@@ -301,8 +302,7 @@ class Freezer(Background):
                     is_news = request or cut.reason != NO_LABELS
                     facts += [self._failure(cut.reason, request, cut.told)] if is_news else []
                 else:
-                    span.set_attribute(names.DATASET_ID, cut.manifest.dataset_id)
-                    span.set_attribute(names.WRITER_SCHEMAS, cut.manifest.provenance.writer_schemas)
+                    span.set_attributes(attributes_of(cut.manifest))
                     facts.append(self._frozen(cut.manifest, cut.history, request, seen))
                 frozen = True
             # Rows that were left out of a dataset that failed are part of the next range, and told of then.

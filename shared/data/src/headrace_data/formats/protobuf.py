@@ -143,15 +143,26 @@ class _Rows:
         """Return what makes a row of a message."""
         if descriptor.full_name in self._known:
             return self._known[descriptor.full_name]
+        blank: dict[str, Any] = dict.fromkeys(field.name for field in descriptor.fields)
+        plain: list[str] = []
         values: list[tuple[str, Callable[[Message], Any]]] = []
 
         def row(message: Message) -> dict[str, Any]:
-            return {name: value_of(message) for name, value_of in values}
+            made = blank.copy()
+            # Fields that are values as they are cost half as much when they are taken together.
+            made.update(zip(plain, attributes(message), strict=True))
+            for name, value_of in values:
+                made[name] = value_of(message)
+            return made
 
         # Known before its fields are looked at: a type may hold itself.
         self._known[descriptor.full_name] = row
         for field in descriptor.fields:
-            values.append((field.name, _value_of(field, self._plain(field))))
+            if (made := self._plain(field)) is None and not field.is_repeated and not field.has_presence:
+                plain.append(field.name)
+            else:
+                values.append((field.name, _value_of(field, made)))
+        attributes = _attributes(plain)
         return row
 
     def _plain(self, field: FieldDescriptor) -> Plain | None:
@@ -169,15 +180,26 @@ class _Rows:
         return None
 
 
+def _attributes(names: list[str]) -> Callable[[Message], tuple[Any, ...]]:
+    """Return what takes some attributes of a message at once."""
+    match names:
+        case []:
+            return lambda _: ()
+        case [name]:
+            return lambda message: (getattr(message, name),)
+    return attrgetter(*names)
+
+
 def _value_of(field: FieldDescriptor, plain: Plain | None) -> Callable[[Message], Any]:
     """Return what takes a field's value from a message, made plain where it is not."""
     name, get, made = field.name, attrgetter(field.name), plain or (lambda value: value)
     if _is_map(field):
         return lambda message: {_key(key): made(value) for key, value in get(message).items()}
     if field.is_repeated:
-        return lambda message: list(get(message)) if plain is None else [made(each) for each in get(message)]
+        # A slice is a list, and made faster than a list of what is iterated over.
+        return lambda message: get(message)[:] if plain is None else [made(each) for each in get(message)]
     if not field.has_presence:
-        return get if plain is None else lambda message: made(get(message))
+        return lambda message: made(get(message))
     default = made(field.default_value) if field.has_default_value else None
     return lambda message: made(get(message)) if message.HasField(name) else default
 
