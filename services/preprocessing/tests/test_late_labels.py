@@ -62,6 +62,7 @@ def test_what_a_cut_without_rows_counted_is_told_by_the_next_one(late: LateLabel
         time_sources={"create"},
         masked=Counter(email=2),
         unread=Counter(amount=3),
+        writer_schemas={"sha256:one"},
     )
     join = late.join(None, "t", NOTHING_FORGOTTEN)
     assert not sum(map(len, join.rows(lambda: [rows])))
@@ -73,13 +74,14 @@ def test_what_a_cut_without_rows_counted_is_told_by_the_next_one(late: LateLabel
     late.take(said(1))
     join = late.join(history.awaiting, "t", NOTHING_FORGOTTEN)
     assert sum(map(len, join.rows(list))) == 1
-    new = Filling(masked=Counter(email=1), unread=Counter(amount=1))
+    new = Filling(masked=Counter(email=1), unread=Counter(amount=1), writer_schemas={"sha256:two"})
     joined, history, told = settle(join, history, new, 1, Counter(), Counter())
     assert (told.rejected, told.masked, told.unread) == ({"type": 1, "range": 1}, {"email": 4}, {"amount": 4})
-    assert told.time_sources == {"create"}
+    assert (told.time_sources, told.writer_schemas) == ({"create"}, {"sha256:one", "sha256:two"})
     assert history.awaiting == joined.awaiting
     waits = history.awaiting or NOTHING_WAITS
-    assert (waits.rejected, waits.masked, waits.unread, waits.time_sources) == ({}, {}, {}, ())
+    assert (waits.rejected, waits.masked, waits.unread) == ({}, {}, {})
+    assert (waits.time_sources, waits.writer_schemas) == ((), ())
 
 
 def test_labels_without_rows_leave_memory_for_the_store(late: LateLabels, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +92,9 @@ def test_labels_without_rows_leave_memory_for_the_store(late: LateLabels, monkey
         return late.are_many
 
     assert not are_many(1, 2)
-    assert are_many(3)
+    late.take([Record("outcomes", 0, 3, None, b"none")])
+    assert late.are_many, "records that are no labels take room, too"
+    late.take(said(3))
     joined = late.join(None, "", NOTHING_FORGOTTEN).labels_alone()
     late.kept(joined)
     assert joined.awaiting.label_count == 3

@@ -51,6 +51,7 @@ def test_an_error_has_the_interval_that_its_deviation_says_however_the_rows_come
     later = bounded.bounded()
     assert later is not None
     assert (later.high - later.low) / 2 == pytest.approx(3.09 * 0.6028 / len(truth) ** 0.5, rel=0.3)
+    assert bounded._counted == MOST_ROWS, "of one large batch no more than of many small ones"
 
 
 def test_a_share_of_right_rows_has_the_interval_of_wilson() -> None:

@@ -127,9 +127,9 @@ class Cuts:
             self.taken += zip(each.column("loan").to_pylist(), each.column("repaid").to_pylist(), strict=True)
             self.places += zip(each.column(PARTITION).to_pylist(), each.column(OFFSET).to_pylist(), strict=True)
 
-    def keep(self, labels: Sequence[Label], now_us: int = NOW_US) -> None:
-        """Keep the labels that came, and read on."""
-        self.last = LabelJoin(LOANS, self.store, self.awaiting, [labels_of(labels)], now_us).labels_alone()
+    def keep(self, labels: Sequence[Label], now_us: int = NOW_US, *, uncut: bool = False) -> None:
+        """Keep the labels that came, and read on; `uncut` where rows came, too."""
+        self.last = LabelJoin(LOANS, self.store, self.awaiting, [labels_of(labels)], now_us).labels_alone(uncut=uncut)
         self.awaiting = self.last.awaiting
 
 
@@ -164,6 +164,14 @@ def test_any_interleaving_of_rows_labels_cuts_and_kills_gives_the_same_rows_once
     waits = np.concatenate([*waiting_keys(cuts.awaiting, LOANS, cuts.store), np.empty((0, 2), np.uint64)])
     assert len(waits) == count - len(labelled)
     assert cuts.unlabelled == 0
+
+
+def test_a_label_whose_row_is_uncut_is_kept_however_long_that_takes() -> None:
+    cuts, later = Cuts(), 100.0 + 9 * WITHIN_S
+    cuts.keep([Label(1, "yes", 101.0)], uncut=True)
+    cuts.keep([Label(2, "no", later)], now_us=NOW_US + 9 * WITHIN_S * 1_000_000, uncut=True)
+    cuts.cut([Row(1, 0, 0, 100.0), Row(2, 0, 1, later)], [])
+    assert (cuts.taken, cuts.unlabelled) == ([(1, "yes"), (2, "no")], 0)
 
 
 def test_rows_that_waited_are_given_before_those_behind_them() -> None:

@@ -48,6 +48,8 @@ class Awaiting(Document):
     """Values that a SELECT could not read since the newest segment, by field: the next segment tells of them."""
     time_sources: tuple[str, ...] = pydantic.Field(default=(), exclude_if=lambda value: not value)
     """Where the event times of the rows that wait come from."""
+    writer_schemas: tuple[str, ...] = pydantic.Field(default=(), exclude_if=lambda value: not value)
+    """Digests of the schemas that the records of the rows that wait were written with."""
 
     @property
     def digests(self) -> list[str]:

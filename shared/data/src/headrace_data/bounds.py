@@ -105,11 +105,10 @@ class BoundedScores:
         """Add rows; at least one."""
         self._scores.add(answers, truth)
         self._rows += len(truth)
-        if self._counted >= MOST_ROWS:
-            return
-        self._counted += len(truth)
+        some = min(len(truth), MOST_ROWS - self._counted)
+        self._counted += some
         for place, replicate in enumerate(self._replicates):
-            rows = np.repeat(np.arange(len(truth)), self._random.poisson(1.0, len(truth)))
+            rows = np.repeat(np.arange(some), self._random.poisson(1.0, some))
             if len(rows):
                 scores = self._replicates[place] = replicate or self._make()
                 scores.add({name: values[rows] for name, values in answers.items()}, truth[rows])

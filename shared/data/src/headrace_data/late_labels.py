@@ -167,13 +167,16 @@ class LabelJoin:
         """Keep what waits, and return it. To be called once, when the last rows were taken."""
         return self._kept(Awaiting(rows=self._writer.finish()))
 
-    def labels_alone(self) -> Joined:
-        """Keep the labels, and return what waits with them: the rows of before. To be called in place of the others."""
-        return self._kept(self._before)
+    def labels_alone(self, *, uncut: bool = False) -> Joined:
+        """Keep the labels, and return what waits with them: the rows of before. To be called in place of the others.
 
-    def _kept(self, before: Awaiting) -> Joined:
+        `uncut` tells that rows came since the last cut: any label may be theirs, so that none is given up.
+        """
+        return self._kept(self._before, uncut=uncut)
+
+    def _kept(self, before: Awaiting, *, uncut: bool = False) -> Joined:
         labels, newest = self._labels, self._newest
-        kept = labels.kept(newest, self._now_us)
+        kept = np.ones(len(labels.used), np.bool_) if uncut else labels.kept(newest, self._now_us)
         table = labels.table.set_column(labels.table.column_names.index(USED), USED, pa.array(labels.used))
         update = {
             "labels": keep_labels(table.filter(pa.array(kept)), self._store),

@@ -164,13 +164,17 @@ class LiveQuality:
             if kept:
                 self._waiting[key] = kept
 
+    def look(self) -> None:
+        """Measure what was found since the last time: it takes no room then."""
+        for known in (*self.versions.values(), *self.canaries.values()):
+            known.look()
+
     def measured(self) -> dict[str, Measured]:
         """Measure what was found since the last time, give up what is too old, and return what is known of versions.
 
         What is known of canaries is in `canaries` then.
         """
-        for known in (*self.versions.values(), *self.canaries.values()):
-            known.look()
+        self.look()
         oldest = self._clock - self._within
         while self._label_ages and self._label_ages[0][0] < oldest:
             time_us, key = self._label_ages.popleft()

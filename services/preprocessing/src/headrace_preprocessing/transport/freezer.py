@@ -198,7 +198,7 @@ class Freezer(Background):
     def _keep_labels(self, late: LateLabels, watch: Watch, lease: Lease, producer: TransactionalProducer) -> None:
         """Keep the labels that came since the last cut in the store, whether there are rows or not."""
         gone = suppression_of(self._store, self._pipeline, self._history)
-        joined = late.join(self._history.awaiting, "", gone).labels_alone()
+        joined = late.join(self._history.awaiting, "", gone).labels_alone(uncut=bool(watch.filling.rows or late.ready))
         history = self._history.model_copy(update={"awaiting": joined.awaiting})
         with producer.transaction() as transaction:
             transaction.send([encode(self._histories.keep(history), source=SOURCE), *late.letters])

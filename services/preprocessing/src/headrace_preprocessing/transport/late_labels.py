@@ -35,7 +35,8 @@ from headrace_preprocessing.transport.converters import SOURCE
 logger = logging.getLogger(__name__)
 
 MOST_ARRIVED = 100_000
-"""How many labels are held in memory (about 30 MB) before they are kept in the store, also where no row comes."""
+"""How many labels are held in memory (about 30 MB) before they are kept in the store, also where no row comes; as many
+as are kept there, if these are more."""
 NO_LABELS = "no row has its label yet"
 LABELS = Metric(
     "headrace_preprocessing_labels",
@@ -74,10 +75,13 @@ def settle(
         masked=filling.masked + Counter(before.masked),
         unread=filling.unread + Counter(before.unread),
         time_sources=filling.time_sources | set(before.time_sources),
+        writer_schemas=filling.writer_schemas | set(before.writer_schemas),
     )
     update: dict[str, object] = {}
     if joined.awaiting.rows:
         update["time_sources"] = tuple(sorted(told.time_sources))
+    if joined.awaiting.rows or not rows:
+        update["writer_schemas"] = tuple(sorted(told.writer_schemas))
     if not rows:
         update |= {"rejected": dict(told.rejected + left_out), "masked": dict(told.masked + masked)}
         update["unread"] = dict(told.unread)
@@ -156,8 +160,8 @@ class LateLabels:
         )
         if len(checked.batch):
             self._arrived.append(checked.batch)
-            self._count_arrived += len(checked.batch)
             self._pairs.add_labels(key_digests(checked.batch.column(0)))
+        self._count_arrived += len(records)
         self._letters += [self._letter(checker, records[each.position], each) for each in checked.rejected]
         self._count({"read": len(checked.batch), "rejected": len(checked.rejected)})
 

@@ -96,6 +96,8 @@ class QualityWatch(Background):
                 self.on_round()
                 records = reader.poll(POLL_S, self.stopping.is_set)
                 is_news |= self._take(records, quality, checker, labels.topic)
+                if ends:
+                    quality.look()  # nothing is told until all is read, which may be a lot
                 quiet_s = time.monotonic() - told_s
                 if quiet_s >= (TELL_EVERY_S if is_news else REPEAT_S) and reader.reached(ends):
                     self._tell(quality)
