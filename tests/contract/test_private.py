@@ -207,7 +207,7 @@ def test_what_is_personal_is_stored_nowhere_and_records_are_replayed_from_their_
     outcomes = running.replayed()
     told = {(letters[each].rule, letters[each].topic == running.pipeline): outcomes[each] for each in letters}
     assert told["outOfRange", True] == (messages.REPLAY_OUTCOME_ACCEPTED, "")
-    reason = "expected the record, which the letter withholds as it has personal fields: it was pushed"
+    reason = "expected the record, which the letter withholds (personal fields, or a forgotten key): it was pushed"
     assert told["type", False] == (messages.REPLAY_OUTCOME_REJECTED, reason)
     until(lambda: len(running.rows(clean_topic(running.pipeline))) == 32)
     until(lambda: any(running.pipeline in fact.pipeline for fact in _frozen(running)))

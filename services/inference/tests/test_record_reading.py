@@ -8,14 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 from headrace import open_inference as oip
-from headrace.inference.v1.record_service_pb2 import PredictRecordsRequest
+from headrace.inference.v1.record_service_pb2 import PredictRecordsRequest, SentRecord
 from headrace_data.spec import load_pipeline
 from headrace_inference.transport import wire
 from headrace_inference.transport.other_process import Ended
 from headrace_inference.transport.records.around import read_around
+from headrace_inference.transport.records.asked import Form
+from headrace_inference.transport.records.bodies import sent_in
 from headrace_inference.transport.records.child import Reading
-from headrace_runtime.errors import DeadlineExceeded, FailedPrecondition, TooLarge, Unavailable
+from headrace_runtime.errors import DeadlineExceeded, FailedPrecondition, InvalidInput, TooLarge, Unavailable
 
 FIELDS = [
     {"name": "id", "type": "string", "role": "id"},
@@ -129,6 +132,12 @@ def test_too_many_and_too_slow_end_the_call() -> None:
         Reading().work(asked(most=1), ROWS)
     with pytest.raises(DeadlineExceeded):
         Reading().work(asked("CAST(width AS DOUBLE) + 1 AS width, count, city, kind, id", limit_s=0.0), ROWS)
+
+
+def test_a_moment_that_is_none_refuses_the_call() -> None:
+    told = PredictRecordsRequest(records=[SentRecord(send_time=Timestamp(seconds=10**15))])
+    with pytest.raises(InvalidInput, match="send_time: expected a moment"):
+        sent_in(Form.MESSAGE, told.SerializeToString())
 
 
 def test_the_names_of_a_request_are_read_before_its_records() -> None:

@@ -77,6 +77,13 @@ def test_the_loop_goes_on_and_so_many_wait(monkeypatch: pytest.MonkeyPatch) -> N
         assert not any(each.done() for each in waiting)
         waiting[0].cancel()
         assert (await waiting[1])[1], "who leaves takes no other answer with him"
+        first, second = (asyncio.create_task(opened.do("call", CALL, LARGE)) for _ in range(2))
+        await asyncio.sleep(0)
+        second.cancel()
+        await asyncio.wait([second])
+        third = asyncio.create_task(opened.do("call", CALL, LARGE))
+        assert (await first)[1]
+        assert (await third)[1], "who leaves before his turn leaves his place"
         assert await opened.do("call", CALL, LARGE) == WORKS["call"](CALL, LARGE)
 
     run(story)

@@ -92,7 +92,9 @@ def test_a_replay_reads_the_record_that_was_sent(door: Intake) -> None:
 def test_a_letter_is_no_record(door: Intake, topic: str, why: str) -> None:
     found = plan(rejected(door, sent(level=None), topic), None, door, known=False)
     assert (found.outcome, found.sends) == (Outcome.REJECTED, False)
-    assert found.reason == f"expected the record, which the letter withholds as it has personal fields: {why}"
+    assert (
+        found.reason == f"expected the record, which the letter withholds (personal fields, or a forgotten key): {why}"
+    )
 
 
 def test_without_its_key_nothing_is_taken(door: Intake) -> None:

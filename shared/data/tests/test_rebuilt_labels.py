@@ -89,3 +89,18 @@ def test_a_segment_is_made_again_of_its_own_rows_with_the_labels_that_they_got()
         number for number in range(2 * ROWS) if (number % 2 and number < ROWS) or (number % 2 == 0 and number <= 80)
     ]
     assert sorted((row["id"], row["y"]) for row in found) == [(number, number % 3) for number in expected]
+
+
+def test_a_row_that_cannot_be_read_any_more_is_counted_by_the_segment_that_has_it() -> None:
+    def spoilt(partition: int, start: int, end: int) -> Iterator[Rows]:
+        for piece in read(partition, start, end):
+            told = zip(piece.numbers, piece.values, strict=True)
+            piece.values[:] = [b"?" if number in (1, 2) else value for number, value in told]
+            yield piece
+
+    store = MemoryStore()
+    history = cut(pipeline(high=1_000), store)
+    done = Rebuild(pipeline(high=1_000), store, history, 2e9, lambda: None)
+    done.take(Log("t", {0: (0, 2 * ROWS)}, spoilt), None, None)
+    assert [each.rows for each in done.history.entries] == [each.rows - 1 for each in history.entries]
+    assert done.rejected == {"json": 2}

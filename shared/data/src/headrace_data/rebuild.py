@@ -140,11 +140,11 @@ class Rebuild:
             rejected[DUPLICATES] += len(again)
             writer.add(batch.take(pa.array(np.setdiff1d(np.arange(len(batch)), again))) if len(again) else batch)
         update = {"rejected": rejected, "masked": counts.masked, "unread": counts.unread}
+        writers = {"writer_schemas": tuple(sorted(counts.writer_schemas))}
         if labels is not None:
             # Its ranges are those of other segments, too: what they came with is told already.
-            update = {"rejected": rejected + Counter(manifest.provenance.rejected)}
+            update, writers = {"rejected": rejected + Counter(manifest.provenance.rejected)}, {}
         told = {name: dict(sorted((+found).items())) for name, found in update.items()}
-        writers = {"writer_schemas": tuple(sorted(counts.writer_schemas))}
         segment = writer.finish(manifest.provenance.model_copy(update=told | writers), self._beat)
         self.rejected += rejected
         if segment.manifest.segment_id == manifest.segment_id:
@@ -160,8 +160,8 @@ class Rebuild:
     ) -> Iterator[tuple[pa.RecordBatch, list[str]]]:
         """Yield what each partition leaves of a segment's records, and the rules that the others broke.
 
-        What is masked in texts, and what a SELECT could not read, is counted. With `labels` they are of the rows alone
-        that the segment has.
+        What is masked in texts, and what a SELECT could not read, is counted. With `labels` these are the rows alone,
+        and those that broke a rule, that the segment has.
         """
         for source in manifest.provenance.sources:
             seen = self._seen(place, source.partition)
@@ -176,7 +176,9 @@ class Rebuild:
                 )
                 found, broken = checked.batch, checked.rejected
                 if labels is not None:
-                    found, broken = labels.joined(found, source.partition), []
+                    own = labels.has(source.partition, numbers, rows.indexes)
+                    broken = [each for each in broken if own[each.position]]
+                    found = labels.joined(found, source.partition)
                 sound, gone = self._suppression.without(found, self._pipeline)
                 cleaned = clean(sound, self._pipeline, seen)
                 seen.commit()

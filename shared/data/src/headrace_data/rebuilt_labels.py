@@ -6,7 +6,7 @@ ranges of several overlap. So it is made again of the rows that it has, each wit
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -41,13 +41,27 @@ class KeptLabels:
         }
         self._labels = {partition: table[self._label].combine_chunks() for partition, table in tables.items()}
 
+    def has(
+        self, partition: int, offsets: _Numbers, indexes: Sequence[int] | _Numbers | None = None
+    ) -> npt.NDArray[np.bool_]:
+        """Tell of places in a partition whether the segment has a row of them; without `indexes` all are 0."""
+        return self._found(partition, offsets, np.zeros(len(offsets), np.int64) if indexes is None else indexes)[1]
+
+    def _found(
+        self, partition: int, offsets: _Numbers, indexes: Sequence[int] | npt.NDArray[np.signedinteger]
+    ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
+        """Return where places stand among the segment's, and which of them do."""
+        known = self._places.get(partition, _places(np.empty(0, np.int64), np.empty(0, np.int64)))
+        places = _places(offsets, np.asarray(indexes))
+        at = np.searchsorted(known, places)
+        if not len(known):
+            return at, np.zeros(len(places), np.bool_)
+        return at, known[np.minimum(at, len(known) - 1)] == places
+
     def joined(self, batch: pa.RecordBatch, partition: int) -> pa.RecordBatch:
         """Return those rows of a partition that the segment has, with their labels."""
         _, offsets, indexes = lineage(batch)
-        known = self._places.get(partition, _places(np.empty(0, np.int64), np.empty(0, np.int64)))
-        places = _places(offsets, indexes)
-        at = np.searchsorted(known, places)
-        has = (known[np.minimum(at, len(known) - 1)] == places) if len(known) else np.zeros(len(places), np.bool_)
+        at, has = self._found(partition, offsets, indexes)
         rows = batch.filter(pa.array(has))
         columns = dict(zip(rows.schema.names, rows.columns, strict=True))
         if len(rows):

@@ -83,6 +83,11 @@ class OtherProcess:
         if self._waiting >= most_waiting:
             raise Overloaded(f"{self._waiting} {self._words.full}", WAIT_S)
         self._waiting += 1
+        try:
+            await self._turn.acquire()
+        except BaseException:
+            self._waiting -= 1
+            raise
         doing = asyncio.ensure_future(self._ask(told, body, limit_s))
         doing.add_done_callback(self._done)
         # A caller who leaves does not end it: the process has begun, and its answer has to be taken in.
@@ -90,31 +95,29 @@ class OtherProcess:
 
     def _done(self, doing: asyncio.Future[tuple[Told, bytes]]) -> None:
         self._waiting -= 1
+        self._turn.release()
         if not doing.cancelled():
             doing.exception()  # looked at: nobody may wait for it any more
 
     async def _ask(self, told: Told, body: bytes, limit_s: float) -> tuple[Told, bytes]:
-        async with self._turn:
-            try:
-                async with asyncio.timeout(START_S):
-                    reader, writer = await self._reached()
-                async with asyncio.timeout(limit_s):
-                    writer.write(packed(told, body))
-                    await writer.drain()
-                    well, text_bytes, body_bytes = FRAME.unpack(await reader.readexactly(FRAME.size))
-                    answer = json.loads(await reader.readexactly(text_bytes))
-                    found = await reader.readexactly(body_bytes)
-            except TimeoutError as error:
-                self.close()
-                logger.warning("%s took too long, and is started anew", self._module)
-                raise Unavailable(self._words.ended) from error
-            except (OSError, EOFError) as error:
-                self.close()
-                logger.warning("%s ended, and is started anew: %r", self._module, error)
-                raise Ended(self._words.ended) from error
-            except BaseException:
-                self.close()
-                raise
+        try:
+            async with asyncio.timeout(START_S):
+                reader, writer = await self._reached()
+            async with asyncio.timeout(limit_s):
+                writer.write(packed(told, body))
+                await writer.drain()
+                well, answer, found = await _message(reader)
+        except TimeoutError as error:
+            self.close()
+            logger.warning("%s took too long, and is started anew", self._module)
+            raise Unavailable(self._words.ended) from error
+        except (OSError, EOFError) as error:
+            self.close()
+            logger.warning("%s ended, and is started anew: %r", self._module, error)
+            raise Ended(self._words.ended) from error
+        except BaseException:
+            self.close()
+            raise
         if not well:
             raise _ERRORS[answer["error"]](answer["told"])
         return answer, found
@@ -129,6 +132,7 @@ class OtherProcess:
                     subprocess.Popen, command, env=environment, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL
                 )
             self._streams = await asyncio.open_connection(sock=ours, limit=1024 * 1024)
+            await _message(self._streams[0])  # it has imported what it needs
         return self._streams
 
     def close(self) -> None:
@@ -143,6 +147,12 @@ class OtherProcess:
             self._process = None
 
 
+async def _message(reader: asyncio.StreamReader) -> tuple[bool, Told, bytes]:
+    well, text_bytes, body_bytes = FRAME.unpack(await reader.readexactly(FRAME.size))
+    told: Told = json.loads(await reader.readexactly(text_bytes))
+    return well, told, await reader.readexactly(body_bytes)
+
+
 def packed(told: Told, body: bytes, *, well: bool = True) -> bytes:
     """Return a message as it is sent."""
     text = json.dumps(told).encode()
@@ -152,11 +162,13 @@ def packed(told: Told, body: bytes, *, well: bool = True) -> bytes:
 def run(work: Callable[[Told, bytes], tuple[Told, bytes]]) -> None:
     """Be that process: do a work for each message, one after the other, until the other side closes.
 
-    The last argument of the command line is the connection. What a work raises of the errors above is told.
+    The last argument of the command line is the connection. The first message says that all is imported. What a work
+    raises of the errors above is told.
     """
     os.nice(NICENESS)
     try:
         with socket.socket(fileno=int(sys.argv[1])) as connection, connection.makefile("rb") as come:
+            connection.sendall(packed({}, b""))
             while head := come.read(FRAME.size):
                 _, text_bytes, body_bytes = FRAME.unpack(head)
                 told = json.loads(come.read(text_bytes))

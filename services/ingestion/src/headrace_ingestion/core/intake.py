@@ -231,7 +231,9 @@ class Intake:
         if large:
             # Rows are told by where they came from: rejected records lie between them.
             kept = np.delete(np.arange(len(group)), [fault.position for fault in faults])
-            faults += [Rejection(int(kept[at]), OVERSIZED, "", reason) for at, reason in large]
+            gone = self.forgotten().rows(checked.batch, self.pipeline)
+            told = [(Rejection(int(kept[at]), OVERSIZED, "", reason), gone[at]) for at, reason in large]
+            faults += [hushed(fault) if is_gone else fault for fault, is_gone in told]
         return replace(checked, batch=rows, rejected=sorted(faults, key=lambda fault: fault.position))
 
 

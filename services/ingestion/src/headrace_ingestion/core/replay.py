@@ -209,7 +209,7 @@ def _lacks(stored: StoredLetter) -> str:
     if letter.withheld:
         # No producers' topic is called so.
         there = "it was pushed" if letter.topic.startswith("headrace.") else f"{letter.topic} has it no longer"
-        return f"expected the record, which the letter withholds as it has personal fields: {there}"
+        return f"expected the record, which the letter withholds (personal fields, or a forgotten key): {there}"
     if stored.is_cut:
         held = len(letter.value or b"")
         return f"expected a record of {stored.value_bytes} bytes, got its first {held}: the rest is no longer there"

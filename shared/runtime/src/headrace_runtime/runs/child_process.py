@@ -101,7 +101,8 @@ class ChildProcess:
     def hand_over(self, assignment: Path) -> bool:
         """Give a waiting child its next assignment. Return whether it took it: False when it is gone."""
         assert self._process.stdin is not None  # noqa: S101 - it was opened as a pipe
-        self._run = _Run()
+        # Nobody asks any more for what a run has said of which the lease was lost.
+        self._run, self._lines = _Run(), queue.SimpleQueue()
         with suppress(BrokenPipeError):
             self._process.stdin.write(hand_over(assignment, _trace()))
             self._process.stdin.flush()

@@ -17,11 +17,10 @@ logger = logging.getLogger(__name__)
 
 
 class WarmUp:
-    """Imports modules one after another in a thread of low priority, until they are needed."""
+    """Imports modules one after another in a thread, of low priority until they are needed."""
 
     def __init__(self, modules: Sequence[str]) -> None:
         self._modules = tuple(modules)
-        self._wanted = threading.Event()
         self._usual = os.getpriority(os.PRIO_PROCESS, 0)
         self._thread = threading.Thread(target=self._import_all, name="warm-up", daemon=True)
 
@@ -30,8 +29,7 @@ class WarmUp:
         self._thread.start()
 
     def finish(self) -> None:
-        """Wait for the import under way; whoever needs the others imports them at the usual priority."""
-        self._wanted.set()
+        """Wait until all are imported, at the usual priority from now on: whoever forks does so with all of them."""
         if self._thread.is_alive():
             _set_niceness(self._thread.native_id, self._usual)
         self._thread.join()
@@ -39,8 +37,6 @@ class WarmUp:
     def _import_all(self) -> None:
         _set_niceness(threading.get_native_id(), self._usual + NICENESS)
         for module in self._modules:
-            if self._wanted.is_set():
-                return
             try:
                 importlib.import_module(module)
             except Exception:

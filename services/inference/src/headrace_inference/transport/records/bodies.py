@@ -32,7 +32,10 @@ def _of_message(body: bytes) -> list[Sent]:
         asked = PredictRecordsRequest.FromString(body)
     except DecodeError as error:
         raise InvalidInput(f"expected a headrace.inference.v1.PredictRecordsRequest: {error}") from error
-    return [_sent(each) for each in asked.records]
+    try:
+        return [_sent(each) for each in asked.records]
+    except ValueError as error:
+        raise InvalidInput(f"send_time: expected a moment of the years 1 to 9999: {error}") from error
 
 
 def _sent(record: SentRecord) -> Sent:

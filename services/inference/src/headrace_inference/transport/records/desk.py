@@ -47,7 +47,8 @@ BEGIN_S: Final = 0.001
 BYTE_S: Final = 1e-7
 """What reading a call is taken to last, and each byte of it, until it is learnt."""
 MOST_WRITTEN_HERE: Final = 64
-"""Answers to so many records are written in this process, within a few milliseconds."""
+MOST_BYTES_HERE: Final = 16 * 1024
+"""Answers to so many records, of outputs of so many bytes, are written in this process: within a few milliseconds."""
 MOST_BESIDE: Final = 2.0
 """So many times what reading may take is waited for, before its process is ended: it stops by itself."""
 
@@ -101,7 +102,7 @@ class RecordDesk:
         asked_of = {"version": str(release.ordinal), "version_id": release.version_id, "variant": release.variant}
         asked_of |= {"model": release.model, "spec_digest": spec.digest}
         told = {"work": "write", "json": asked.form is not Form.MESSAGE, "asked": asked_of, **read}
-        if len(read["rows"]) + len(read["rejected"]) <= MOST_WRITTEN_HERE:
+        if len(read["rows"]) + len(read["rejected"]) <= MOST_WRITTEN_HERE and len(sent) <= MOST_BYTES_HERE:
             return write_answer(told, sent)
         return (await self._ask(told, sent))[1]
 
