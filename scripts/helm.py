@@ -12,6 +12,9 @@ from pathlib import Path
 VERSION = "v4.3.1"
 PACKAGE = f"helm.sh/helm/v4/cmd/helm@{VERSION}"
 VERSION_VARIABLE = "helm.sh/helm/v4/internal/version.version"
+QUICK_GO = {"CGO_ENABLED": "0", "GOFLAGS": "-trimpath -gcflags=all=-l", "GOGC": "400"}
+"""Go's environment for programs that run for a moment: without inlining, and with rarer garbage collection, it compiles
+in two thirds of the time."""
 RELEASE = ("headrace", "--namespace", "headrace")
 """What the examples are rendered as."""
 
@@ -25,7 +28,7 @@ class HelmRefused(Exception):
 
 
 def find() -> Path:
-    """Return a Helm of the pinned version, building it when there is none: some three minutes, once for each user.
+    """Return a Helm of the pinned version, building it when there is none: some two minutes, once for each user.
 
     Raises HelmMissing.
     """
@@ -65,11 +68,11 @@ def _build(target: Path) -> Path:
         raise HelmMissing(f"there is no helm {VERSION}, and no Go to build it with")
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        environment = os.environ | {"GOBIN": folder, "CGO_ENABLED": "0"}
+        environment = os.environ | {"GOBIN": folder, **QUICK_GO}
         flags = f"-ldflags=-s -w -X {VERSION_VARIABLE}={VERSION}"
         # It takes minutes of all cores, and whatever else runs must not wait for it.
         nice = shutil.which("nice")
-        command = [*((nice,) if nice else ()), go, "install", "-trimpath", flags, PACKAGE]
+        command = [*((nice,) if nice else ()), go, "install", flags, PACKAGE]
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
             reason = (done.stderr.strip().splitlines() or ["it gave no reason"])[-1]

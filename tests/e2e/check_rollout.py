@@ -22,10 +22,10 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1_200)]
 DOCUMENT = """
 apiVersion: headrace/v1
 kind: Pipeline
-metadata: {name: loans}
+metadata: {name: credits}
 stream:
-  topic: loans
-  labels: {topic: outcomes, key: loan, label: outcome}
+  topic: credits
+  labels: {topic: repayments, key: loan, label: outcome}
   schema:
     - {name: loan, type: int64, role: id}
     - {name: amount, type: float32, role: feature}
@@ -99,13 +99,13 @@ class Callers:
                     return
                 columns = {name: np.array([loan(key)[name]], np.float32) for name in ("amount", "income")}
                 try:
-                    answer = client.infer("loans", columns, keys=[key])
+                    answer = client.infer("credits", columns, keys=[key])
                 except HeadraceClientError as error:
                     self.failed.append(str(error))
                     continue
                 right = answer.outputs["label"][0] == outcome(key)
                 self.right.setdefault(answer.version, Counter())[bool(right)] += 1
-                self._producer.send("outcomes", json.dumps({"loan": key, "outcome": outcome(key)}).encode())
+                self._producer.send("repayments", json.dumps({"loan": key, "outcome": outcome(key)}).encode())
 
 
 def test_a_worse_candidate_goes_back_by_itself_and_a_better_one_takes_over(
@@ -115,14 +115,14 @@ def test_a_worse_candidate_goes_back_by_itself_and_a_better_one_takes_over(
 
     Only who sees the labels of the calls can tell.
     """
-    (document := tmp_path / "loans.yaml").write_text(DOCUMENT)
+    (document := tmp_path / "credits.yaml").write_text(DOCUMENT)
     applied = headrace("apply", str(document), "--create-topic")
     assert applied.returncode == 0, applied.stderr
     producer = KafkaProducer(bootstrap_servers=platform.bootstrap_servers)
 
     def send(keys: Iterable[int], label: Callable[[int], str]) -> None:
         for key in keys:
-            producer.send("loans", json.dumps(loan(key) | {"repaid": label(key)}).encode())
+            producer.send("credits", json.dumps(loan(key) | {"repaid": label(key)}).encode())
         producer.flush()
 
     def told(*arguments: str) -> Any:
@@ -131,14 +131,14 @@ def test_a_worse_candidate_goes_back_by_itself_and_a_better_one_takes_over(
         return json.loads(found.stdout)
 
     def ended(ordinal: int) -> Mapping[str, Any] | None:
-        own = [each for each in told("rollout", "loans") if each["ordinal"] == ordinal]
-        refused = [each["reason"] for each in told("get", "versions", "loans") if each["state"] == "refused"]
+        own = [each for each in told("rollout", "credits") if each["ordinal"] == ordinal]
+        refused = [each["reason"] for each in told("get", "versions", "credits") if each["state"] == "refused"]
         assert all("rollout, rolled back" in each for each in refused), refused
         return own[0] if own and own[0]["end_time"] else None
 
     turned = {"yes": "no", "no": "yes"}
     send(range(ROWS), lambda key: turned[outcome(key)] if key % 3 == 0 else outcome(key))
-    waited = headrace("wait", "loans", "--timeout", "540s", "--json", timeout_s=560)
+    waited = headrace("wait", "credits", "--timeout", "540s", "--json", timeout_s=560)
     assert waited.returncode == 0, waited.stdout + waited.stderr
     with Callers(platform.addresses["inference"], producer) as callers:
         send(range(1000, 1000 + ROWS), lambda key: turned[outcome(key)])
@@ -154,7 +154,7 @@ def test_a_worse_candidate_goes_back_by_itself_and_a_better_one_takes_over(
     assert "with 50 % of the calls: worse: accuracy is" in worse["reason"]
     assert worse["quality"]["candidate"]["high"] < worse["quality"]["champion"]["low"]
     assert worse["quality"]["candidate_rows"] >= 60 <= worse["quality"]["champion_rows"]
-    versions = told("get", "versions", "loans")
+    versions = told("get", "versions", "credits")
     refused = next(each for each in versions if each["ordinal"] == 2)
     assert (refused["state"], worse["reason"] in refused["reason"]) == ("refused", True)
     assert "worse: accuracy is" in headrace("trace", worse["version_id"]).stdout
@@ -163,5 +163,5 @@ def test_a_worse_candidate_goes_back_by_itself_and_a_better_one_takes_over(
 
     # What either answered is told apart to the last row.
     ids = {each["version_id"]: str(each["ordinal"]) for each in versions}
-    until("all answers are measured", lambda: callers.measured(told("status")["qualities"]["loans"], ids))
+    until("all answers are measured", lambda: callers.measured(told("status")["qualities"]["credits"], ids))
     producer.close()

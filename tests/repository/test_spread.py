@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from pathlib import Path
 from types import ModuleType
 
@@ -32,6 +34,16 @@ def test_tests_of_the_platform_are_one_unit_and_files_with_their_own_are_others(
         spread.unit(f"tests/contract/test_{name}.py::test_a[b/c]") for name in ("poison", "preprocessing_freezing")
     }
     assert len(lanes) == 1
+
+
+def test_stories_that_share_a_platform_have_pipelines_and_topics_of_their_own() -> None:
+    """A second story that applies a pipeline of the same name goes on with the first one's versions and records."""
+    named: Counter[str] = Counter()
+    for path in (ROOT / "tests" / "e2e").glob("*_*.py"):
+        text = path.read_text()
+        named.update(set(re.findall(r"^(metadata: \{+name: [a-z][\w-]*|  topic: [a-z][\w-]*)", text, re.MULTILINE)))
+    assert len(named) > 10
+    assert [name for name, stories in named.items() if stories > 1] == []
 
 
 def test_any_other_file_is_a_unit_after_those_that_are_named(spread: ModuleType) -> None:

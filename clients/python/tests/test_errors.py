@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import subprocess
 import sys
 
 import grpc
@@ -10,6 +11,7 @@ import headrace_client
 import pytest
 from headrace_client import RegistryClient, errors
 from headrace_client.cli import catalogue, entry
+from headrace_client.cli.commands import COMMANDS, called
 from opentelemetry import trace
 
 
@@ -155,15 +157,26 @@ def test_every_error_is_drawn():
 def test_an_interrupt_while_starting_is_quiet(monkeypatch):
     class Interrupts:
         def find_spec(self, name, *_):
-            if name == "headrace_client.cli.app":
+            if name == "headrace_client.cli.commands":
                 raise KeyboardInterrupt
 
     monkeypatch.setenv("GRPC_VERBOSITY", "NONE")
-    monkeypatch.delitem(sys.modules, "headrace_client.cli.app")
+    monkeypatch.delitem(sys.modules, "headrace_client.cli.commands")
     monkeypatch.setattr(sys, "meta_path", [Interrupts(), *sys.meta_path])
     with pytest.raises(SystemExit) as caught:
         entry.main()
     assert caught.value.code == 130
+
+
+def test_a_command_waits_for_no_import_of_another():
+    assert list(called(["--debug", "get", "runs"])) == ["get"]
+    assert called(["--help"]) == called(["gte"]) == called([]) == COMMANDS
+    program = "import sys; from headrace_client.cli import commands; commands.application(['delete'])"
+    line = [sys.executable, "-c", f"{program}; print(*sys.modules)"]
+    imported = subprocess.run(line, capture_output=True, text=True, check=True).stdout.split()
+    ours = {name.removeprefix("headrace_client.cli.") for name in imported if name.startswith("headrace_client.cli.")}
+    assert ours & {module for _, module, _ in COMMANDS.values()} == {"delete"}
+    assert "numpy" not in imported
 
 
 def test_the_package_offers_what_it_names():

@@ -18,7 +18,6 @@ from headrace.events.v1.model_pb2 import CachePolicy, Evaluation, GateResult, Mo
 from headrace.events.v1.pipeline_pb2 import PipelineApplied, PipelineTroubled
 from headrace.events.v1.run_pb2 import RunKind, RunProgressed
 from headrace.registry.v1 import registry_service_pb2 as messages
-from headrace_data.tasks import task_of
 
 from headrace_client.errors import AnswerInvalid
 from headrace_client.remarks import remarks_view
@@ -97,6 +96,8 @@ def progress_view(progress: RunProgressed) -> View:
 def version_view(version: messages.Version) -> View:
     """Return a version: place in its model's history, state, metrics, variants, gates, comparison with the champion."""
     trained = version.trained
+    from headrace_data.tasks import task_of  # with numpy and pydantic, which most commands do without
+
     task = task_of(trained.task, trained.metrics)
     return {
         "model": trained.model,

@@ -15,6 +15,7 @@ from headrace_runtime.object_store import ObjectStore
 from headrace_runtime.runs.child import ABANDONED, DONE, FAILED, Progress
 from headrace_runtime.runs.child_process import ChildProcess, Standby
 from headrace_runtime.runs.folder import RunFolder, output_prefix
+from headrace_runtime.runs.warm_up import WarmUp
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import format_trace_id
 
@@ -117,6 +118,16 @@ def test_imports_ahead_of_a_run_stand_back(environment: dict[str, str], standby:
     usual = os.getpriority(os.PRIO_PROCESS, 0)
     (line,) = _wait(standby.take(assignment))
     assert (line.metrics["own"] - usual, line.metrics["threads_niceness"] - usual) == (5, 10)
+
+
+def test_the_thread_that_imported_stays_as_its_end_may_take_a_lock(tmp_path: Path, monkeypatch: Any) -> None:
+    """Once Python has joined a thread, libraries clean up behind it: MKL's lock is then held in a fork for ever."""
+    (tmp_path / "who_imports.py").write_text("import threading\nTHREAD = threading.current_thread()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    warm_up = WarmUp(["who_imports", "no_such_module"])
+    warm_up.start()
+    warm_up.finish()
+    assert sys.modules.pop("who_imports").THREAD.is_alive()
 
 
 def test_no_process_works_twice_and_one_imports(

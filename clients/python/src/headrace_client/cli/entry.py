@@ -11,8 +11,8 @@ def main() -> None:
     # gRPC's own log lines, such as those of a server that stops, are none that a user can use.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
-        from headrace_client.cli.app import app
+        from headrace_client.cli.commands import application, called
 
-        app()
+        application(called(sys.argv[1:]))()
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)

@@ -1,8 +1,8 @@
 """A child that waits: it imports what runs need, and forks a process of its own for each run.
 
 Imports take seconds of a processor and hundreds of megabytes; a fork has both at once, and gives back what a run took.
-The process itself stays single-threaded but for what it imports: a fork copies one thread, and whatever lock another
-one holds at that moment stays locked for ever.
+A fork copies one thread, and whatever lock another one holds at that moment stays locked for ever: when the process
+forks, the thread that imported is there and holds nothing, and there is no other but for what imports start.
 """
 
 from __future__ import annotations

@@ -17,12 +17,17 @@ logger = logging.getLogger(__name__)
 
 
 class WarmUp:
-    """Imports modules one after another in a thread, of low priority until they are needed."""
+    """Imports modules one after another in a thread, of low priority until they are needed.
+
+    The thread never ends. What it imported may take locks at the end of a thread, after Python no longer waits for it:
+    MKL gives back memory then, and a fork at that moment would wait for its lock for ever.
+    """
 
     def __init__(self, modules: Sequence[str]) -> None:
         self._modules = tuple(modules)
         self._usual = os.getpriority(os.PRIO_PROCESS, 0)
-        self._thread = threading.Thread(target=self._import_all, name="warm-up", daemon=True)
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._import_and_stay, name="warm-up", daemon=True)
 
     def start(self) -> None:
         """Begin."""
@@ -30,9 +35,16 @@ class WarmUp:
 
     def finish(self) -> None:
         """Wait until all are imported, at the usual priority from now on: whoever forks does so with all of them."""
-        if self._thread.is_alive():
+        if not self._done.is_set():
             _set_niceness(self._thread.native_id, self._usual)
-        self._thread.join()
+        self._done.wait()
+
+    def _import_and_stay(self) -> None:
+        try:
+            self._import_all()
+        finally:
+            self._done.set()
+        threading.Event().wait()
 
     def _import_all(self) -> None:
         _set_niceness(threading.get_native_id(), self._usual + NICENESS)
