@@ -40,6 +40,8 @@ from headrace_inference.transport.row_keys import KEY
 
 MOST_READERS: Final = 32
 """Pipelines whose readers are kept; of more, the one that was asked for longest ago goes."""
+REGISTRY_S: Final = 1.0
+"""Seconds that a registry of schemas has to connect, and then to answer: whoever asks about other records waits."""
 STEPS: Final = 8
 """In how many steps of the time of a call a SELECT that is too slow for a record is narrowed down to it."""
 
@@ -115,7 +117,7 @@ def _sent(told: Told, body: bytes) -> tuple[list[int], list[Sent]]:
 
 def _opened(told: Told) -> RecordReader:
     keys = told["registry_keys"]
-    access = RegistryAccess(frozenset(told["registry_hosts"]), Path(keys) if keys else None)
+    access = RegistryAccess(frozenset(told["registry_hosts"]), Path(keys) if keys else None, REGISTRY_S)
     try:
         stream = parse_canonical(told["spec"].encode()).stream
         return RecordReader(stream, schemas_of(stream, access))
