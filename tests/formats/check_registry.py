@@ -172,7 +172,7 @@ def ask_at_the_doors(client: InferenceClient, kind: str, platform: Platform, api
     expected = client.infer(kind, {"x": np.array([xs[0], xs[7], xs[SENT + 3]])}).outputs["probabilities"]
 
     def asked(*records: bytes | SentRecord) -> list[Any]:
-        return predict_records(client, kind, records)
+        return list(predict_records(client, kind, records))
 
     assert np.allclose([each.probabilities for each in asked(first, *others)], expected, atol=1e-6)
     if kind == "json-schema":

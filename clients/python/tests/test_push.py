@@ -44,17 +44,23 @@ Refusal = tuple[grpc.StatusCode, Any]
 
 @dataclass
 class FakeIngestion:
-    """Takes every record that has no "bad" in it; before that it refuses, as it is told to."""
+    """Takes every record that has no "bad" in it; before that it refuses, as it is told to, some batches on."""
 
     refusals: list[Refusal] = field(default_factory=list)
+    refused_from: int = 0
+    """Batches of a stream that are answered before it is refused."""
     taken: dict[str, messages.PushRequest] = field(default_factory=dict)
     address: str = ""
 
-    def push(self, request: Any, context: Any) -> messages.PushResponse:
-        if self.refusals:
-            code, trailing = self.refusals.pop(0)
-            context.set_trailing_metadata(trailing)
-            context.abort(code, "not now")
+    def push_stream(self, requests: Any, context: Any) -> Iterator[messages.PushStreamResponse]:
+        for at, each in enumerate(requests):
+            if at >= self.refused_from and self.refusals:
+                code, trailing = self.refusals.pop(0)
+                context.set_trailing_metadata(trailing)
+                context.abort(code, "not now")
+            yield messages.PushStreamResponse(batch_id=each.batch.batch_id, answer=self.push(each.batch))
+
+    def push(self, request: messages.PushRequest) -> messages.PushResponse:
         known = request.batch_id in self.taken
         self.taken.setdefault(request.batch_id, request)
         bad = [at for at, each in enumerate(request.records) if b"bad" in each]
@@ -63,8 +69,7 @@ class FakeIngestion:
 
     @property
     def batches(self) -> list[messages.PushRequest]:
-        """By their places: those that are in flight together come in any order."""
-        return sorted(self.taken.values(), key=lambda each: int(each.batch_id.rpartition("/")[2].partition("+")[0]))
+        return list(self.taken.values())
 
     @property
     def records(self) -> list[bytes]:
@@ -75,10 +80,10 @@ class FakeIngestion:
 def ingestion(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeIngestion]:
     fake = FakeIngestion()
     server = grpc.server(ThreadPoolExecutor(4))
-    push = grpc.unary_unary_rpc_method_handler(
-        fake.push, messages.PushRequest.FromString, messages.PushResponse.SerializeToString
+    push = grpc.stream_stream_rpc_method_handler(
+        fake.push_stream, messages.PushStreamRequest.FromString, messages.PushStreamResponse.SerializeToString
     )
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Push": push}),))
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"PushStream": push}),))
     fake.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     server.start()
     monkeypatch.setenv("HEADRACE_INGESTION_ADDRESS", fake.address)
@@ -174,10 +179,22 @@ def test_what_waits_is_sent_again_and_what_is_refused_is_not(registry, ingestion
         ingestion.refusals = [(grpc.StatusCode.RESOURCE_EXHAUSTED, ())]
         with pytest.raises(TooLarge):
             client.push("meters", "2", [b"{}"])
-        ingestion.refusals = [(grpc.StatusCode.RESOURCE_EXHAUSTED, PUSHBACK)] * 3
+        ingestion.refusals, ingestion.refused_from = [(grpc.StatusCode.RESOURCE_EXHAUSTED, PUSHBACK)] * 3, 2
         requests = [messages.PushRequest(pipeline="meters", batch_id=f"b{at}", records=[b"{}"]) for at in range(9)]
         answers = [(request.batch_id, answer.accepted) for request, answer in client.push_all(requests)]
-    assert answers == [(f"b{at}", 1) for at in range(9)]
+        assert answers == [(f"b{at}", 1) for at in range(9)]
+        assert list(ingestion.taken) == ["1", *(f"b{at}" for at in range(9))]
+
+        def broken() -> Iterator[messages.PushRequest]:
+            yield requests[0]
+            raise ValueError("no file any more")
+
+        found: list[bool] = []
+        with pytest.raises(ValueError, match="no file any more"):
+            found.extend(answer.repeated_batch for _, answer in client.push_all(broken()))
+        assert found == [True]
+        ingestion.refusals = [(grpc.StatusCode.DEADLINE_EXCEEDED, ())]
+        assert len(list(client.push_all(requests))) == len(requests)
 
 
 def test_large_rows_make_smaller_batches(headrace, registry, ingestion, tmp_path, monkeypatch) -> None:

@@ -142,6 +142,58 @@ class PushResponse(_message.Message):
 Global___PushResponse: _TypeAlias = PushResponse  # noqa: Y015
 
 @_typing.final
+class PushStreamRequest(_message.Message):
+    """PushStreamRequest is one batch of a stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCH_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def batch(self) -> Global___PushRequest:
+        """The batch, as Push takes it. Never unset."""
+
+    def __init__(
+        self,
+        *,
+        batch: Global___PushRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PushStreamRequest: _TypeAlias = PushStreamRequest  # noqa: Y015
+
+@_typing.final
+class PushStreamResponse(_message.Message):
+    """PushStreamResponse is the answer to one batch of a stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCH_ID_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
+    batch_id: _builtins.str
+    """The client's id of the batch. Never empty."""
+    @_builtins.property
+    def answer(self) -> Global___PushResponse:
+        """What became of it."""
+
+    def __init__(
+        self,
+        *,
+        batch_id: _builtins.str = ...,
+        answer: Global___PushResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "batch_id", b"batch_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PushStreamResponse: _TypeAlias = PushStreamResponse  # noqa: Y015
+
+@_typing.final
 class DeadLetterFilter(_message.Message):
     """DeadLetterFilter selects dead letters; what is unset selects all."""
 
