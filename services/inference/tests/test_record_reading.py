@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from headrace_inference.transport.records.around import read_around
 from headrace_inference.transport.records.asked import Form
 from headrace_inference.transport.records.bodies import sent_in
 from headrace_inference.transport.records.child import Reading
+from headrace_inference.transport.records.payloads import PayloadDesk
 from headrace_runtime.errors import DeadlineExceeded, FailedPrecondition, InvalidInput, TooLarge, Unavailable
 
 FIELDS = [
@@ -116,6 +118,36 @@ def test_a_record_without_what_the_version_needs_is_rejected_alone() -> None:
 def test_a_version_that_learned_from_another_schema_is_told(given: list[Any], got: str) -> None:
     with pytest.raises(FailedPrecondition, match=rf"'{given[0]}' for {given[1]} .* as it is now, got {got[:4]}"):
         Reading().work(asked(inputs=[given]), ROWS)
+
+
+def test_what_the_store_does_not_give_ends_the_call() -> None:
+    def failing(name: str, count: int) -> bytes:
+        if name.endswith("away"):
+            raise Unavailable("object store: away")
+        if name.endswith("slow"):
+            slow.wait(20)
+        return bytes(min(count, 2**25))
+
+    async def ask(*names: str) -> tuple[list[tuple[str, int]], bytes]:
+        desk = PayloadDesk(failing)
+        try:
+            async with desk.fetched([f"payloads/{name}" for name in names], ["scans"], 0.2) as fetched:
+                return fetched
+        finally:
+            slow.set()
+            desk.close()
+
+    slow = threading.Event()
+    assert asyncio.run(ask("scans/a")) == ([("payloads/scans/a", 2**25)], bytes(2**25))
+    for names, error, told in (
+        (["scans/away"], Unavailable, "object store: away"),
+        (["scans/slow"], Unavailable, "did not answer within 0.2 s"),
+        (["scans/a", "scans/b"], TooLarge, "refer to at most 33554432 bytes in a call"),
+        (["scansion/a"], InvalidInput, "expected a name within payloads/scans/"),
+    ):
+        slow.clear()
+        with pytest.raises(error, match=told):
+            asyncio.run(ask(*names))
 
 
 def test_a_spec_that_needs_what_is_not_there_is_told() -> None:

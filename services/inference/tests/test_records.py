@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from collections.abc import Callable, Iterator
@@ -32,6 +33,7 @@ from headrace_inference.core.specs import Spec
 from headrace_inference.settings import Settings
 from headrace_inference.transport.records import desk
 from headrace_inference.transport.rest import openapi
+from headrace_runtime.object_store import ObjectStore
 from typer.testing import CliRunner
 
 PIXELS = np.linspace(0, 16, 64, dtype=np.float32)
@@ -83,7 +85,10 @@ def schemas(schema_server: Callable[[], Any]) -> Iterator[Any]:
 def server(
     tmp_path_factory: pytest.TempPathFactory, rest_server: Callable[..., Any], pipeline: Pipeline, schemas: Any
 ) -> Iterator[Any]:
-    server = rest_server(tmp_path_factory.mktemp("records"), schema_registry_hosts=schemas.host)
+    folder = tmp_path_factory.mktemp("records")
+    store = str(tmp_path_factory.mktemp("store"))
+    server = rest_server(folder, schema_registry_hosts=schemas.host, store_url=store)
+    server.store = ObjectStore(store)
     server.specs.put("scans", Spec(pipeline.digest, pipeline.canonical_json()))
     server.release(pipeline="scans")
     yield server
@@ -219,6 +224,31 @@ def test_bytes_that_name_their_schema_are_read_with_it(
     assert [list(each.prediction.outputs[0].numbers) for each in (first, second)] == [expected] * 2
     assert by_rest["answers"][0]["outputs"]["probabilities"] == json.loads(said.stdout)[0]["probabilities"] == expected
     assert (cut.rejection.rule, unknown.rejection.rule) == (kind, "schema")
+
+
+def test_values_that_lie_in_the_store_are_fetched_for_who_reads(server: Any, pipeline: Pipeline) -> None:
+    told = {"select": "_id AS id, payload.scan AS pixels, kind AS kind", "references": ["scans"]}
+    referring = load_pipeline(json.dumps(DOCUMENT | {"stream": DOCUMENT["stream"] | told}))
+
+    def referred(name: str, digest: str) -> SentRecord:
+        headers = {"headrace-ref": name, "headrace-ref-digest": digest}
+        return SentRecord(headers=[RecordHeader(name=key, value=text.encode()) for key, text in headers.items()])
+
+    whole = record()
+    digest = f"sha256:{hashlib.sha256(whole).hexdigest()}"
+    server.store.write("payloads/scans/a.json", whole)
+    server.store.write("payloads/others/a.json", whole)
+    names = ["scans/a.json", "scans/none.json", "others/a.json", "scans/../others/a.json", "scans", "scans/a.json/b"]
+    server.specs.put("scans", Spec(referring.digest, referring.canonical_json()))
+    try:
+        asked = [referred(name, digest) for name in names]
+        answers = over_grpc(server, *asked, record(0.5), referred("scans/a.json", f"sha256:{'0' * 64}")).answers
+    finally:
+        server.specs.put("scans", Spec(pipeline.digest, pipeline.canonical_json()))
+    expected = over_grpc(server, record(), record(0.5)).answers
+    assert [answers[at].prediction.outputs for at in (0, 6)] == [each.prediction.outputs for each in expected]
+    rejected = {at: each.rejection.rule for at, each in enumerate(answers) if each.HasField("rejection")}
+    assert rejected == dict.fromkeys((1, 2, 3, 4, 5, 7), "reference")
 
 
 def test_many_answers_are_written_in_the_other_process(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -115,7 +115,13 @@ def build_host(
     predictor = Predictor(shelf, hot, compute, predictions, flights=flights, recent=recent, beside=beside)
     plane = Plane(shelf, predictor)
     desk = RecordDesk(
-        shelf, specs or Specs(), predictor.infer, settings.registry_access, capacity, settings.records_timeout_s
+        shelf,
+        specs or Specs(),
+        predictor.infer,
+        settings.registry_access,
+        capacity,
+        settings.records_timeout_s,
+        ObjectStore(settings.store_url).beginning,
     )
     rest = _rest(settings)
 

@@ -240,13 +240,20 @@ class ObjectStore:
             return self._read(path)
 
     def beginning(self, name: str, count: int) -> bytes:
-        """Return the first `count` bytes of a file, fewer of a shorter one, none when there is no such file."""
+        """Return the first `count` bytes of a file, fewer of a shorter one.
+
+        None when there is no such file, nor can be, as of a name that is a folder's: Unprocessable is not raised.
+        """
         path = self._named_path(name)
-        with self._unblocked(path):
+        with self._translated(path):
             try:
                 return bytes(self._fs.cat_file(path, start=0, end=count))
             except FileNotFoundError:
                 return b""
+            except OSError as error:
+                if error.errno in _BLOCKED and self._fs.isdir(self._root):
+                    return b""
+                raise
 
     def list(self, prefix: str) -> Sequence[str]:
         """Return the names, sorted, of all files in the folder `prefix` and below; empty without such a folder."""
