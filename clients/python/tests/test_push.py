@@ -22,6 +22,7 @@ from headrace_client.errors import TooLarge
 from headrace_client.ingestion import IngestionClient
 from headrace_data.files import AT_ONCE
 from headrace_data.spec import load_pipeline
+from PIL import Image
 
 DOCUMENT = """
 apiVersion: headrace/v1
@@ -195,6 +196,42 @@ def test_what_waits_is_sent_again_and_what_is_refused_is_not(registry, ingestion
         assert found == [True]
         ingestion.refusals = [(grpc.StatusCode.DEADLINE_EXCEEDED, ())]
         assert len(list(client.push_all(requests))) == len(requests)
+
+
+def test_a_folder_of_pictures_is_drafted_and_pushed_file_by_file(headrace, registry, ingestion, tmp_path) -> None:
+    folder, document = tmp_path / "Sizes", tmp_path / "sizes.yaml"
+    for number in range(6):
+        path = folder / ("large" if number % 2 else "small") / f"{number}.PNG"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 9 if number == 5 else 8), 40 * number).save(path)
+    (folder / ".thumbs" / "x").mkdir(parents=True)
+    for stray in (folder / "read.me", folder / ".thumbs" / "x" / "1.png", folder / "small" / "bad.jpg"):
+        stray.write_bytes(b"bad")
+    drafted = headrace("init", "--from", str(folder), "--output", str(document))
+    assert drafted.exit_code == 0, drafted.stderr
+    assert "1 of them would be rejected: image 1" in drafted.stderr
+    assert f"`headrace push sizes {folder}`" in drafted.stdout
+    pipeline = load_pipeline(document.read_text())
+    told = [(each.name, each.role, each.shape) for each in pipeline.stream.fields]
+    assert told == [("id", "id", ()), ("picture", "feature", (8, 8)), ("label", "label", ())]
+    assert pipeline.stream.format_told["size"] == "resize"
+    spec = PipelineSpec(json=pipeline.canonical_json(), digest=pipeline.digest)
+    registry.pipelines = [PipelineApplied(pipeline="sizes", spec=spec, partitions=1)]
+    pushed = headrace("push", "sizes", str(folder))
+    assert pushed.exit_code == 0, pushed.stderr
+    assert pushed.stdout.splitlines() == [
+        "Sizes: 6 of 7 rows accepted",
+        "1 rejected (type 1): `headrace dead groups sizes` says what would accept them",
+        "  type: small/bad.jpg: level: expected a number",
+    ]
+    (request,) = ingestion.taken.values()
+    beside = {each.key.decode(): each.headers[0].value.decode() for each in request.contexts}
+    assert beside == {str(path.relative_to(folder)): path.parent.name for path in folder.glob("[!.]*/*")}
+    assert json.loads(headrace("push", "sizes", str(folder), "--json").stdout)["files"][0]["again"] == 7
+    applied(registry)
+    refused = headrace("push", "meters", str(folder))
+    assert refused.exit_code == 1
+    assert "expected a pipeline whose stream.format is that, got json" in refused.stderr
 
 
 def test_large_rows_make_smaller_batches(headrace, registry, ingestion, tmp_path, monkeypatch) -> None:

@@ -138,6 +138,8 @@ def test_records_are_answered_as_a_call_with_their_fields(server: Any, pipeline:
     schema = {"$ref": "#/components/schemas/RecordAnswers", "components": document["components"]}
     jsonschema.validate(told, schema)
     assert told["answers"][2]["outputs"]["probabilities"] == probabilities.reshape(2, 10)[1].tolist()
+    named = document["paths"]["/v2/models/{model}/records"]["post"]["parameters"]
+    assert [each["name"] for each in named] == ["model", "Headrace-Timeout-Ms", "Headrace-Priority"]
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)

@@ -30,8 +30,8 @@ FromOption = Annotated[
         "--from",
         metavar="FILE",
         exists=True,
-        dir_okay=False,
-        help="A file of rows in place of records: CSV, JSON Lines, Parquet, Arrow. --topic is what will be.",
+        help="A file of rows in place of records: CSV, JSON Lines, Parquet, Arrow; or a folder of pictures or sounds, "
+        "in folders by class. --topic is what will be.",
     ),
 ]
 SampleOption = Annotated[
@@ -87,9 +87,14 @@ def _of_topic(topic: str, count: int, label: str | None) -> Draft:
 
 def _of_file(file: Path, file_format: str, encoding: str, topic: str, count: int, label: str | None) -> Draft:
     from headrace_client.backfilling import format_of
+    from headrace_client.class_folders import files_in, opened
     from headrace_client.drafting import draft_of_file, name_of
+    from headrace_client.drafting.media import draft_of_folder
     from headrace_client.row_files import sample
 
+    if file.is_dir():
+        found = files_in(file)
+        return draft_of_folder(topic or name_of(file.resolve().name), file.name, found[:count], len(found), opened)
     sampled = sample(file, file_format or format_of(file), encoding, count)
     return draft_of_file(topic or name_of(file.stem), file.name, sampled, label)
 

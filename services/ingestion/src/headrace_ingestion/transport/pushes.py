@@ -128,7 +128,11 @@ def _checked(request: pb.PushRequest, entrance: Entrance) -> Taken:
     if (sent := len(request.records)) > (most := entrance.intake.most_records):
         raise FailedPrecondition(f"records: expected at most {most} of these at a time, got {sent}")
     try:
-        records = to_check(request.batch_id, request.records)
+        contexts = [
+            (each.key if each.HasField("key") else None, [(header.name, header.value) for header in each.headers])
+            for each in request.contexts
+        ]
+        records = to_check(request.batch_id, request.records, contexts)
         return entrance.intake.take(records, numbered=True, form=FORMS.get(request.form, Form.SENT))
     except SelectTooSlow as error:
         raise FailedPrecondition(f"{error}; send fewer records at a time, or mend the SELECT") from error
