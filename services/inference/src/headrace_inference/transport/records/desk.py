@@ -19,7 +19,7 @@ from headrace_runtime.errors import (
     Overloaded,
     Unavailable,
 )
-from headrace_runtime.priorities import LAST, NORMAL
+from headrace_runtime.priorities import FIRST, LAST, NORMAL
 from headrace_runtime.rpc.admission import Admission, Capacity, Reason
 from headrace_runtime.schema_registry import RegistryAccess
 from headrace_runtime.telemetry import names
@@ -196,7 +196,9 @@ class RecordDesk:
         }
 
     async def _ask(self, told: Told, body: bytes) -> tuple[Told, bytes]:
-        return await self._process.ask(told, body, MOST_WAITING, MOST_BESIDE * self._limit_s)
+        # What is answered already has only to be written.
+        priority = FIRST if told["work"] == "write" else told["priority"] or NORMAL
+        return await self._process.ask(told, body, MOST_WAITING, MOST_BESIDE * self._limit_s, priority)
 
 
 @cache
