@@ -80,9 +80,20 @@ def init(
 # The other commands start faster without what is imported here.
 def _of_topic(topic: str, count: int, label: str | None) -> Draft:
     from headrace_client.drafting import draft_pipeline
-    from headrace_client.sampling import newest_records
+    from headrace_client.drafting.media import MediaRecord, draft_of_messages
+    from headrace_client.sampling import newest, newest_records
+    from headrace_client.selecting import FILES
 
-    return draft_pipeline(topic, newest_records(topic, count), label)
+    values = newest_records(topic, count)
+    if not any(value and value.startswith(FILES) for value in values[:1]):
+        return draft_pipeline(topic, values, label)
+    # What stands beside files says what they are.
+    records = [
+        MediaRecord(each.value, each.key, [(name, value or b"") for name, value in each.headers])
+        for each in newest(topic, count, "init")
+        if each.value and each.value.startswith(FILES)
+    ]
+    return draft_of_messages(topic, records, label)
 
 
 def _of_file(file: Path, file_format: str, encoding: str, topic: str, count: int, label: str | None) -> Draft:
