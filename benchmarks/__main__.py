@@ -3,7 +3,7 @@
 A broker and a cache of its own serve it.
 
 python -m benchmarks [serving] [hits] [holds] [rest] [generation] [lora] [streaming] [cleaning] [instances]
-    [texts] [training] [streamed] [compression] [processes] [idle] [--rounds N] [--results FILE]
+    [pushing] [texts] [training] [streamed] [compression] [processes] [idle] [--rounds N] [--results FILE]
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from benchmarks.generation import lora
 from benchmarks.idle import comparison as idle
 from benchmarks.serving import comparison as serving
 from benchmarks.serving import hits, holds, rest
-from benchmarks.streaming import cleaning, instances, texts
+from benchmarks.streaming import cleaning, instances, pushing, texts
 from benchmarks.streaming import comparison as streaming
 from benchmarks.training import comparison as training
 from benchmarks.training import processes, streamed
@@ -38,6 +38,7 @@ PARTS = {
     "streaming": streaming.run,
     "cleaning": cleaning.run,
     "instances": instances.run,
+    "pushing": pushing.run,
     "texts": texts.run,
     "training": training.run,
     "streamed": streamed.run_rounds,

@@ -360,10 +360,10 @@ def lanes(lane_settings: Settings) -> Iterator[Callable[[str], Lane]]:
         lane.remove()
 
 
-@pytest.fixture
-def level_pipeline() -> Pipeline:
-    """A pipeline of one feature, under a name of its own."""
-    return load_pipeline(LEVELS.format(name=f"p{uuid.uuid4().hex[:8]}"))
+@pytest.fixture(scope="session")
+def new_level_pipeline() -> Callable[[], Pipeline]:
+    """Makes a pipeline of one feature, under a name of its own."""
+    return lambda: load_pipeline(LEVELS.format(name=f"p{uuid.uuid4().hex[:8]}"))
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
+import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -341,6 +344,15 @@ def test_a_pushed_batch_is_written_once_however_often_it_comes(running: Running)
     assert all(row["_partition"] < 0 for row in rows)
     assert len({(row["_partition"], row["_offset"], row["_index"]) for row in rows}) == 3
     assert [letter.value for letter in running.read(dead_topic(running.pipeline))] == [b"{broken"]
+
+
+def test_the_snippet_of_the_page_pushes_a_stream(running: Running) -> None:
+    pushed(running, "known", [digit("a")])
+    page = (Path(__file__).parents[2] / "docs" / "producers.md").read_text()
+    (text,) = [each for each in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "PushStream" in each]
+    text = text.replace("127.0.0.1:7010", running.settings.listen_address).replace('"digits"', f'"{running.pipeline}"')
+    said = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True, timeout=60).stdout
+    assert said.splitlines() == [f"tuesday-{number} 1 []" for number in range(3)]
 
 
 @pytest.mark.parametrize(

@@ -139,9 +139,9 @@ def value(name: str) -> bytes:
 
 
 def test_records_that_kill_or_fail_are_parked_and_their_neighbours_arrive_once(
-    lane_settings: Settings, level_pipeline: Pipeline, tmp_path: Path, until: Until
+    lane_settings: Settings, new_level_pipeline: Callable[[], Pipeline], tmp_path: Path, until: Until
 ) -> None:
-    stream = Stream(lane_settings, level_pipeline)
+    stream = Stream(lane_settings, new_level_pipeline())
     names = [f"r{number}" for number in range(900)]
     bad = {100: "KILLS-first", 101: "KILLS-second", 700: "FAILS-last"}
     sent = [bad.get(number, name) for number, name in enumerate(names)]
@@ -256,9 +256,9 @@ FAULTS = [
 
 
 def test_ten_faults_of_the_platform_at_the_same_place_park_nothing(
-    lane_settings: Settings, level_pipeline: Pipeline, until: Until
+    lane_settings: Settings, new_level_pipeline: Callable[[], Pipeline], until: Until
 ) -> None:
-    stream = Stream(lane_settings, level_pipeline)
+    stream = Stream(lane_settings, new_level_pipeline())
     names = [f"r{number}" for number in range(30)]
     stream.write([Outgoing(stream.name, None, value(name), (), number % 3) for number, name in enumerate(names)])
     intake = Intake(stream.pipeline, 900_000, 1_000_000)

@@ -116,3 +116,26 @@ def test_from_pictures_to_predictions(tmp_path: Path) -> None:
             seen.write_bytes(bar(chance, way))
             answers += [(way, json.loads(headrace(platform, "predict", "bars", str(seen), "--json"))[0]["label"])]
         assert sum(way == label for way, label in answers) >= 8, answers
+
+
+def test_a_folder_of_pictures_in_three_commands(tmp_path: Path) -> None:
+    folder, chance, document = tmp_path / "bars", random.Random(20261130), tmp_path / "bars.yaml"
+    for at in range(SENT):
+        way = "level" if at % 2 else "upright"
+        (folder / way).mkdir(parents=True, exist_ok=True)
+        (folder / way / f"{at}.png").write_bytes(bar(chance, way))
+    (folder / "level" / "broken.png").write_bytes(HOSTILE["broken"])
+    with Platform.on_free_ports(tmp_path / "platform") as platform:
+        headrace(platform, "init", "--from", str(folder), "--output", str(document))
+        headrace(platform, "apply", str(document), "--create-topic")
+        pushed = json.loads(headrace(platform, "push", "bars", str(folder), "--json"))["files"][0]
+        assert (pushed["rows"], pushed["accepted"], pushed["rejected"]) == (SENT + 1, SENT, {"image": 1})
+        assert pushed["examples"]["image"][0].startswith("level/broken.png: ")
+        assert json.loads(headrace(platform, "push", "bars", str(folder), "--json"))["files"][0]["again"] == SENT + 1
+        waited = json.loads(headrace(platform, "wait", "bars", "--timeout", "300s", "--json"))
+        assert sum(waited["dataset"]["rows"].values()) == SENT, waited
+        assert waited["version"]["metrics"]["accuracy"] > 0.8, waited
+        asked = tmp_path / "new.png"
+        asked.write_bytes(bar(chance, "upright"))
+        (said,) = json.loads(headrace(platform, "predict", "bars", str(asked), "--on-server", "--json"))
+        assert said["label"] == "upright"

@@ -9,17 +9,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from headrace.events.v1 import record_pb2
-from headrace_client import InferenceClient
+from headrace.inference.v1.record_service_pb2 import RecordHeader, SentRecord
+from headrace_client import InferenceClient, predict_records
+from headrace_client.errors import NotReady, Unreachable
 from headrace_data.batches import from_ipc
 from headrace_data.records import RecordChecker
 from headrace_data.spec import load_pipeline
 from headrace_local.launcher import Platform
+from headrace_local.ports import find_free
 from headrace_runtime.kafka import LogReader
 from headrace_runtime.kafka.envelopes import decode
 from headrace_runtime.record_topics import clean_topic, dead_topic
@@ -74,7 +78,8 @@ def platform(apicurio: Apicurio, tmp_path_factory: pytest.TempPathFactory) -> It
     """All services, which may ask that registry."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HEADRACE_SCHEMA_REGISTRY_HOSTS", apicurio.host)
-        started = Platform.on_free_ports(tmp_path_factory.mktemp("platform"))
+        rest = f"127.0.0.1:{find_free(1)[0]}"
+        started = Platform.on_free_ports(tmp_path_factory.mktemp("platform"), rest_address=rest)
         with started:
             yield started
 
@@ -155,6 +160,57 @@ def test_from_a_foreign_producer_to_a_prediction(
     assert waited["version"]["metrics"]["accuracy"] > 0.9
     with InferenceClient(platform.addresses["inference"]) as client:
         assert client.infer(kind, {"x": np.array([-0.9, 0.9])}).outputs["label"].tolist() == [0, 1]
+        ask_at_the_doors(client, kind, platform, apicurio, tmp_path)
+
+
+def ask_at_the_doors(client: InferenceClient, kind: str, platform: Platform, apicurio: Apicurio, folder: Path) -> None:
+    """Ask about the very bytes that the foreign producer sent: every door answers them as their fields."""
+    sent = {int(record.key or b""): record.value or b"" for record in read(platform, kind)}
+    first, *others = [sent[number] for number in (0, 7, SENT + 3)]  # of two generations
+    last = sent[2 * SENT + 5]
+    xs = {row["id"]: row["x"] for row in rows(platform, kind)}
+    expected = client.infer(kind, {"x": np.array([xs[0], xs[7], xs[SENT + 3]])}).outputs["probabilities"]
+
+    def asked(*records: bytes | SentRecord) -> list[Any]:
+        return list(predict_records(client, kind, records))
+
+    assert np.allclose([each.probabilities for each in asked(first, *others)], expected, atol=1e-6)
+    if kind == "json-schema":
+        return
+    with apicurio.away():  # which was asked about the schemas of these, and not of the last generation
+        assert len(asked(first, *others)) == len(expected)
+        with pytest.raises(
+            (NotReady, Unreachable), match=f"schema registry {apicurio.url}: no answer at /schemas/ids/"
+        ):
+            asked(first, last)
+        status, _, told = over_rest(platform, kind, last)
+        assert (status, "no answer at /schemas/ids/" in told["detail"]) == (503, True)
+    in_header = SentRecord(value=last[5:], headers=[RecordHeader(name="__value_schema_id", value=last[:5])])
+    until(lambda: _caught(asked, last) is None, 30)
+    in_value, of_header, unknown = asked(last, in_header, b"\0\0\x0f\xff\xff" + last[5:])
+    assert in_value.probabilities == of_header.probabilities
+    assert (unknown.rule, "id 1048575" in unknown.reason) == ("schema", True)
+    status, _, told = over_rest(platform, kind, last)
+    assert (status, told["answers"][0]["outputs"]["label"]) == (200, in_value.label)
+    file = folder / "record.bin"
+    file.write_bytes(last)
+    (said,) = json.loads(headrace(platform, "predict", kind, str(file), "--on-server", "--json"))
+    assert said["probabilities"] == list(in_value.probabilities)
+
+
+def _caught(asked: Callable[..., list[Any]], record: bytes) -> Exception | None:
+    try:
+        asked(record)
+    except (NotReady, Unreachable) as error:
+        return error
+    return None
+
+
+def over_rest(platform: Platform, model: str, record: bytes) -> tuple[int, Any, Any]:
+    connection = HTTPConnection(platform.settings.rest_address, timeout=60)
+    connection.request("POST", f"/v2/models/{model}/records", record, {"content-type": "application/octet-stream"})
+    answer = connection.getresponse()
+    return answer.status, answer.headers, json.loads(answer.read())
 
 
 def test_the_snippet_of_the_page(platform: Platform, apicurio: Apicurio) -> None:

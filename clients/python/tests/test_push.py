@@ -22,6 +22,7 @@ from headrace_client.errors import TooLarge
 from headrace_client.ingestion import IngestionClient
 from headrace_data.files import AT_ONCE
 from headrace_data.spec import load_pipeline
+from PIL import Image
 
 DOCUMENT = """
 apiVersion: headrace/v1
@@ -44,17 +45,23 @@ Refusal = tuple[grpc.StatusCode, Any]
 
 @dataclass
 class FakeIngestion:
-    """Takes every record that has no "bad" in it; before that it refuses, as it is told to."""
+    """Takes every record that has no "bad" in it; before that it refuses, as it is told to, some batches on."""
 
     refusals: list[Refusal] = field(default_factory=list)
+    refused_from: int = 0
+    """Batches of a stream that are answered before it is refused."""
     taken: dict[str, messages.PushRequest] = field(default_factory=dict)
     address: str = ""
 
-    def push(self, request: Any, context: Any) -> messages.PushResponse:
-        if self.refusals:
-            code, trailing = self.refusals.pop(0)
-            context.set_trailing_metadata(trailing)
-            context.abort(code, "not now")
+    def push_stream(self, requests: Any, context: Any) -> Iterator[messages.PushStreamResponse]:
+        for at, each in enumerate(requests):
+            if at >= self.refused_from and self.refusals:
+                code, trailing = self.refusals.pop(0)
+                context.set_trailing_metadata(trailing)
+                context.abort(code, "not now")
+            yield messages.PushStreamResponse(batch_id=each.batch.batch_id, answer=self.push(each.batch))
+
+    def push(self, request: messages.PushRequest) -> messages.PushResponse:
         known = request.batch_id in self.taken
         self.taken.setdefault(request.batch_id, request)
         bad = [at for at, each in enumerate(request.records) if b"bad" in each]
@@ -63,8 +70,7 @@ class FakeIngestion:
 
     @property
     def batches(self) -> list[messages.PushRequest]:
-        """By their places: those that are in flight together come in any order."""
-        return sorted(self.taken.values(), key=lambda each: int(each.batch_id.rpartition("/")[2].partition("+")[0]))
+        return list(self.taken.values())
 
     @property
     def records(self) -> list[bytes]:
@@ -75,10 +81,10 @@ class FakeIngestion:
 def ingestion(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeIngestion]:
     fake = FakeIngestion()
     server = grpc.server(ThreadPoolExecutor(4))
-    push = grpc.unary_unary_rpc_method_handler(
-        fake.push, messages.PushRequest.FromString, messages.PushResponse.SerializeToString
+    push = grpc.stream_stream_rpc_method_handler(
+        fake.push_stream, messages.PushStreamRequest.FromString, messages.PushStreamResponse.SerializeToString
     )
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Push": push}),))
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"PushStream": push}),))
     fake.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     server.start()
     monkeypatch.setenv("HEADRACE_INGESTION_ADDRESS", fake.address)
@@ -174,10 +180,58 @@ def test_what_waits_is_sent_again_and_what_is_refused_is_not(registry, ingestion
         ingestion.refusals = [(grpc.StatusCode.RESOURCE_EXHAUSTED, ())]
         with pytest.raises(TooLarge):
             client.push("meters", "2", [b"{}"])
-        ingestion.refusals = [(grpc.StatusCode.RESOURCE_EXHAUSTED, PUSHBACK)] * 3
+        ingestion.refusals, ingestion.refused_from = [(grpc.StatusCode.RESOURCE_EXHAUSTED, PUSHBACK)] * 3, 2
         requests = [messages.PushRequest(pipeline="meters", batch_id=f"b{at}", records=[b"{}"]) for at in range(9)]
         answers = [(request.batch_id, answer.accepted) for request, answer in client.push_all(requests)]
-    assert answers == [(f"b{at}", 1) for at in range(9)]
+        assert answers == [(f"b{at}", 1) for at in range(9)]
+        assert list(ingestion.taken) == ["1", *(f"b{at}" for at in range(9))]
+
+        def broken() -> Iterator[messages.PushRequest]:
+            yield requests[0]
+            raise ValueError("no file any more")
+
+        found: list[bool] = []
+        with pytest.raises(ValueError, match="no file any more"):
+            found.extend(answer.repeated_batch for _, answer in client.push_all(broken()))
+        assert found == [True]
+        ingestion.refusals = [(grpc.StatusCode.DEADLINE_EXCEEDED, ())]
+        assert len(list(client.push_all(requests))) == len(requests)
+
+
+def test_a_folder_of_pictures_is_drafted_and_pushed_file_by_file(headrace, registry, ingestion, tmp_path) -> None:
+    folder, document = tmp_path / "Sizes", tmp_path / "sizes.yaml"
+    for number in range(6):
+        path = folder / ("large" if number % 2 else "small") / f"{number}.PNG"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 9 if number == 5 else 8), 40 * number).save(path)
+    (folder / ".thumbs" / "x").mkdir(parents=True)
+    for stray in (folder / "read.me", folder / ".thumbs" / "x" / "1.png", folder / "small" / "bad.jpg"):
+        stray.write_bytes(b"bad")
+    drafted = headrace("init", "--from", str(folder), "--output", str(document))
+    assert drafted.exit_code == 0, drafted.stderr
+    assert "1 of them would be rejected: image 1" in drafted.stderr
+    assert f"`headrace push sizes {folder}`" in drafted.stdout
+    pipeline = load_pipeline(document.read_text())
+    told = [(each.name, each.role, each.shape) for each in pipeline.stream.fields]
+    assert told == [("id", "id", ()), ("picture", "feature", (8, 8)), ("label", "label", ())]
+    assert pipeline.stream.format_told["size"] == "resize"
+    spec = PipelineSpec(json=pipeline.canonical_json(), digest=pipeline.digest)
+    registry.pipelines = [PipelineApplied(pipeline="sizes", spec=spec, partitions=1)]
+    pushed = headrace("push", "sizes", str(folder))
+    assert pushed.exit_code == 0, pushed.stderr
+    assert pushed.stdout.splitlines() == [
+        "Sizes: 6 of 7 rows accepted",
+        "1 rejected (type 1): `headrace dead groups sizes` says what would accept them",
+        "  type: small/bad.jpg: level: expected a number",
+    ]
+    (request,) = ingestion.taken.values()
+    beside = {each.key.decode(): each.headers[0].value.decode() for each in request.contexts}
+    assert beside == {str(path.relative_to(folder)): path.parent.name for path in folder.glob("[!.]*/*")}
+    assert json.loads(headrace("push", "sizes", str(folder), "--json").stdout)["files"][0]["again"] == 7
+    applied(registry)
+    refused = headrace("push", "meters", str(folder))
+    assert refused.exit_code == 1
+    assert "expected a pipeline whose stream.format is that, got json" in refused.stderr
 
 
 def test_large_rows_make_smaller_batches(headrace, registry, ingestion, tmp_path, monkeypatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,12 @@ from headrace import open_inference as oip
 from headrace.inference.v1.record_service_pb2 import PredictRecordsRequest, SentRecord
 from headrace_data.spec import load_pipeline
 from headrace_inference.transport import wire
-from headrace_inference.transport.other_process import Ended
+from headrace_inference.transport.other_process import Ended, OtherProcess, Words
 from headrace_inference.transport.records.around import read_around
 from headrace_inference.transport.records.asked import Form
 from headrace_inference.transport.records.bodies import sent_in
 from headrace_inference.transport.records.child import Reading
+from headrace_inference.transport.records.payloads import PayloadDesk
 from headrace_runtime.errors import DeadlineExceeded, FailedPrecondition, InvalidInput, TooLarge, Unavailable
 
 FIELDS = [
@@ -118,6 +120,36 @@ def test_a_version_that_learned_from_another_schema_is_told(given: list[Any], go
         Reading().work(asked(inputs=[given]), ROWS)
 
 
+def test_what_the_store_does_not_give_ends_the_call() -> None:
+    def failing(name: str, count: int) -> bytes:
+        if name.endswith("away"):
+            raise Unavailable("object store: away")
+        if name.endswith("slow"):
+            slow.wait(20)
+        return bytes(min(count, 2**25))
+
+    async def ask(*names: str) -> tuple[list[tuple[str, int]], bytes]:
+        desk = PayloadDesk(failing)
+        try:
+            async with desk.fetched([f"payloads/{name}" for name in names], ["scans"], 0.2) as fetched:
+                return fetched
+        finally:
+            slow.set()
+            desk.close()
+
+    slow = threading.Event()
+    assert asyncio.run(ask("scans/a")) == ([("payloads/scans/a", 2**25)], bytes(2**25))
+    for names, error, told in (
+        (["scans/away"], Unavailable, "object store: away"),
+        (["scans/slow"], Unavailable, "did not answer within 0.2 s"),
+        (["scans/a", "scans/b"], TooLarge, "refer to at most 33554432 bytes in a call"),
+        (["scansion/a"], InvalidInput, "expected a name within payloads/scans/"),
+    ):
+        slow.clear()
+        with pytest.raises(error, match=told):
+            asyncio.run(ask(*names))
+
+
 def test_a_spec_that_needs_what_is_not_there_is_told() -> None:
     told = asked()
     spec = json.loads(told["spec"])
@@ -149,6 +181,37 @@ def test_the_names_of_a_request_are_read_before_its_records() -> None:
     for end in range(len(head)):
         assert head.startswith(wire.head_of(whole[:end], 4))
     assert wire.head_of(b"\x08\xff\xff", 4) == wire.head_of(b"\x0d", 4) == wire.head_of(b"", 4) == b""
+
+
+class Noting(OtherProcess):
+    """Notes in which order it is asked, and answers when it may."""
+
+    def __init__(self) -> None:
+        super().__init__("none", Words("wait", "ended"))
+        self.may, self.asked = asyncio.Event(), list[str]()
+
+    async def _ask(self, told: dict[str, Any], body: bytes, limit_s: float) -> tuple[dict[str, Any], bytes]:
+        self.asked.append(told["who"])
+        await self.may.wait()
+        return told, body
+
+
+def test_callers_have_their_turns_by_priority_and_who_leaves_holds_nobody_up() -> None:
+    async def run() -> list[str]:
+        process = Noting()
+        tasks = {
+            who: asyncio.create_task(process.ask({"who": who}, b"", 9, 5.0, priority))
+            for who, priority in (("first", 3), ("later", 5), ("left", 1), ("usual", 3), ("urgent", 1))
+        }
+        await asyncio.sleep(0)
+        tasks["left"].cancel()
+        await asyncio.wait([tasks["left"]])
+        process.may.set()
+        await asyncio.gather(*(task for who, task in tasks.items() if who != "left"))
+        await process.ask({"who": "alone"}, b"", 1, 5.0)
+        return process.asked
+
+    assert asyncio.run(run()) == ["first", "urgent", "usual", "later", "alone"]
 
 
 class Mortal:

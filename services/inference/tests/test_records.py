@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
+from uuid import UUID
 
+import fastavro
 import grpc
 import jsonschema  # type: ignore[import-untyped]
 import numpy as np
@@ -28,6 +33,7 @@ from headrace_inference.core.specs import Spec
 from headrace_inference.settings import Settings
 from headrace_inference.transport.records import desk
 from headrace_inference.transport.rest import openapi
+from headrace_runtime.object_store import ObjectStore
 from typer.testing import CliRunner
 
 PIXELS = np.linspace(0, 16, 64, dtype=np.float32)
@@ -69,10 +75,20 @@ def pipeline() -> Pipeline:
 
 
 @pytest.fixture(scope="module")
+def schemas(schema_server: Callable[[], Any]) -> Iterator[Any]:
+    started = schema_server()
+    yield started
+    started.close()
+
+
+@pytest.fixture(scope="module")
 def server(
-    tmp_path_factory: pytest.TempPathFactory, rest_server: Callable[..., Any], pipeline: Pipeline
+    tmp_path_factory: pytest.TempPathFactory, rest_server: Callable[..., Any], pipeline: Pipeline, schemas: Any
 ) -> Iterator[Any]:
-    server = rest_server(tmp_path_factory.mktemp("records"))
+    folder = tmp_path_factory.mktemp("records")
+    store = str(tmp_path_factory.mktemp("store"))
+    server = rest_server(folder, schema_registry_hosts=schemas.host, store_url=store)
+    server.store = ObjectStore(store)
     server.specs.put("scans", Spec(pipeline.digest, pipeline.canonical_json()))
     server.release(pipeline="scans")
     yield server
@@ -122,6 +138,8 @@ def test_records_are_answered_as_a_call_with_their_fields(server: Any, pipeline:
     schema = {"$ref": "#/components/schemas/RecordAnswers", "components": document["components"]}
     jsonschema.validate(told, schema)
     assert told["answers"][2]["outputs"]["probabilities"] == probabilities.reshape(2, 10)[1].tolist()
+    named = document["paths"]["/v2/models/{model}/records"]["post"]["parameters"]
+    assert [each["name"] for each in named] == ["model", "Headrace-Timeout-Ms", "Headrace-Priority"]
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
@@ -156,6 +174,83 @@ def test_what_a_record_came_in_and_who_asks_go_along(server: Any, pipeline: Pipe
     (seen,) = server.log.seen
     assert seen.keys == ("a", "ü"), "by which labels find the answers"
     assert oip.ModelInferRequest.FromString(seen.request).parameters["priority"].int64_param == 2
+
+
+AVRO = {"type": "record", "name": "Scan", "fields": [{"name": "pixels", "type": {"type": "array", "items": "float"}}]}
+PROTO = 'syntax = "proto3"; message Scan { repeated float pixels = 1; }'
+GUID = UUID(int=7)
+ADDRESS = "HEADRACE_INFERENCE_ADDRESS"
+
+
+def in_avro() -> bytes:
+    written = io.BytesIO()
+    fastavro.schemaless_writer(written, AVRO, {"pixels": PIXELS.tolist()})
+    return written.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [
+        ("avro", json.dumps(AVRO), in_avro()),
+        # The message's index in the schema, and one packed field of 256 bytes.
+        ("protobuf", PROTO, b"\0\x0a\x80\x02" + PIXELS.astype("<f4").tobytes()),
+    ],
+)
+def test_bytes_that_name_their_schema_are_read_with_it(
+    server: Any, schemas: Any, pipeline: Pipeline, tmp_path: Path, kind: str, text: str, value: bytes
+) -> None:
+    registry = {"kind": kind, "registry": {"url": schemas.url}}
+    selected = {"select": "pixels, $key AS id, CAST(NULL AS INTEGER) AS kind", "format": registry}
+    framed = load_pipeline(json.dumps(DOCUMENT | {"stream": DOCUMENT["stream"] | selected}))
+    in_value = b"\0\0\0\0" + bytes([7 if kind == "avro" else 8]) + value
+    in_header = SentRecord(value=value, headers=[RecordHeader(name="__value_schema_id", value=b"\1" + GUID.bytes)])
+    server.specs.put("scans", Spec(framed.digest, framed.canonical_json()))
+    try:
+        schemas.answer = 503, b""
+        with pytest.raises(grpc.RpcError, match=f"schema registry {schemas.url}: expected a schema") as away:
+            over_grpc(server, in_value)
+        assert (away.value.code(), over_rest(server, in_value, "x/y")[0]) == (grpc.StatusCode.UNAVAILABLE, 503)
+        schemas.answer = None
+        told = {"schema": text, "schemaType": kind.upper(), "references": ()}
+        schemas.documents |= {f"/schemas/ids/{in_value[4]}": told, f"/schemas/guids/{GUID}": told}
+        first, second, cut, unknown = over_grpc(server, in_value, in_header, in_value[:-4], b"\0\0\0\0\1x").answers
+        *_, by_rest = over_rest(server, in_value, "application/octet-stream")
+        file = tmp_path / "record"
+        file.write_bytes(in_value)
+        there = {ADDRESS: f"127.0.0.1:{server.host.port}"}
+        said = CliRunner().invoke(app, ["predict", "digits", str(file), "--on-server", "--json"], env=there)
+    finally:
+        schemas.answer = None
+        server.specs.put("scans", Spec(pipeline.digest, pipeline.canonical_json()))
+    expected = list(over_grpc(server, record()).answers[0].prediction.outputs[0].numbers)
+    assert [list(each.prediction.outputs[0].numbers) for each in (first, second)] == [expected] * 2
+    assert by_rest["answers"][0]["outputs"]["probabilities"] == json.loads(said.stdout)[0]["probabilities"] == expected
+    assert (cut.rejection.rule, unknown.rejection.rule) == (kind, "schema")
+
+
+def test_values_that_lie_in_the_store_are_fetched_for_who_reads(server: Any, pipeline: Pipeline) -> None:
+    told = {"select": "_id AS id, payload.scan AS pixels, kind AS kind", "references": ["scans"]}
+    referring = load_pipeline(json.dumps(DOCUMENT | {"stream": DOCUMENT["stream"] | told}))
+
+    def referred(name: str, digest: str) -> SentRecord:
+        headers = {"headrace-ref": name, "headrace-ref-digest": digest}
+        return SentRecord(headers=[RecordHeader(name=key, value=text.encode()) for key, text in headers.items()])
+
+    whole = record()
+    digest = f"sha256:{hashlib.sha256(whole).hexdigest()}"
+    server.store.write("payloads/scans/a.json", whole)
+    server.store.write("payloads/others/a.json", whole)
+    names = ["scans/a.json", "scans/none.json", "others/a.json", "scans/../others/a.json", "scans", "scans/a.json/b"]
+    server.specs.put("scans", Spec(referring.digest, referring.canonical_json()))
+    try:
+        asked = [referred(name, digest) for name in names]
+        answers = over_grpc(server, *asked, record(0.5), referred("scans/a.json", f"sha256:{'0' * 64}")).answers
+    finally:
+        server.specs.put("scans", Spec(pipeline.digest, pipeline.canonical_json()))
+    expected = over_grpc(server, record(), record(0.5)).answers
+    assert [answers[at].prediction.outputs for at in (0, 6)] == [each.prediction.outputs for each in expected]
+    rejected = {at: each.rejection.rule for at, each in enumerate(answers) if each.HasField("rejection")}
+    assert rejected == dict.fromkeys((1, 2, 3, 4, 5, 7), "reference")
 
 
 def test_many_answers_are_written_in_the_other_process(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,17 @@ GOOD = b'{"id": "a", "image": "a", "pixels": [' + b",".join([b"1"] * 64) + b'], 
 def test_a_push_that_cannot_be_taken_says_why(batch_id: str, values: list[bytes], message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         to_check(batch_id, values)
+
+
+def test_what_stands_beside_a_record_is_read_by_a_select(new_intake: Callable[..., Intake]) -> None:
+    intake = new_intake(stream="select: $key AS id, level, CAST($headers['state'] AS BIGINT) AS state")
+    contexts = [(b"a", [("state", b"7")]), (None, ())]
+    taken = intake.take(to_check("b", [b'{"level": 1}', b'{"level": 2}'], contexts), numbered=True)
+    assert [batch.rows.select(["id", "state"]).to_pylist() for batch in taken.batches] == [[{"id": "a", "state": 7}]]
+    ((record, rejection),) = taken.rejected
+    assert (rejection.position, rejection.rule, record.key) == (1, "missing", None)
+    with pytest.raises(InvalidInput, match="contexts: expected none, or one for each of 1 records, got 2"):
+        to_check("b", [b"{}"], contexts)
 
 
 def test_pushed_rows_name_the_message_that_accepted_them() -> None:

@@ -136,6 +136,7 @@ def test_list_leaves_out_what_is_being_written(tmp_path: Path) -> None:
 def test_nothing_is_left_behind_by_a_failed_write(tmp_path: Path) -> None:
     store = ObjectStore(str(tmp_path))
     (tmp_path / "taken").mkdir()
+    assert [store.beginning(name, 9) for name in ("taken", "taken/below", "x" * 300)] == [b""] * 3
     with pytest.raises(Unprocessable, match="taken: something else lies in the way"):
         store.write("taken", b"x")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["taken"]

@@ -71,12 +71,14 @@ def test_what_may_pass_is_no_answer(server: Any, answer: tuple[int, bytes], reas
     assert text_of(registry, 7) == TEXT
 
 
-def test_nobody_there_and_nobody_answering(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schema_registry, "ANSWER_S", 0.05)
+def test_nobody_there_and_nobody_answering() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        registry = SchemaRegistry(f"http://127.0.0.1:{silent.getsockname()[1]}")
+        registry = SchemaRegistry(f"http://127.0.0.1:{silent.getsockname()[1]}", answer_s=0.3)
         with pytest.raises(Unavailable, match="no answer at /schemas/ids/1: TimeoutError"):
             registry.by_id(1)
+        with pytest.raises(Unavailable, match=r"no answer at /schemas/ids/1: TimeoutError.* a moment ago"):
+            registry.by_id(2)
+        registry._silent_until_s = 0.0
     with pytest.raises(Unavailable, match="no answer at /schemas/ids/1: ConnectionRefusedError"):
         registry.by_id(1)
 

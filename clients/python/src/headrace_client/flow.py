@@ -1,10 +1,11 @@
-"""The flow of pushed batches: how long a caller waits when ingestion says so, or says nothing."""
+"""The flow of pushed batches: a stream, and another one where it breaks off, from the first that is not answered."""
 
 from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import grpc
@@ -13,8 +14,6 @@ from headrace.ingestion.v1.ingestion_service_pb2_grpc import IngestionServiceStu
 
 from headrace_client.channels import PUSHBACK, trace_metadata
 
-IN_FLIGHT: Final = 4
-"""Batches that are sent before the first one is answered: one is checked while another is written."""
 PATIENCE_S: Final = 60.0
 """How long no answer may come."""
 REST_S: Final = 0.5
@@ -23,53 +22,82 @@ _LATER: Final = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.NOT_FOUND)
 """What passes: it starts, or has not heard of the pipeline yet."""
 
 
-@dataclass
-class Sent:
-    """A batch on its way."""
-
-    request: messages.PushRequest
-    call: Any
-    """Its call: a grpc.Future."""
-
-
 class Flow:
-    """Sends batches, and each again as long as it pays."""
+    """Sends batches in their order, and what is not answered again, as long as it pays."""
 
-    def __init__(self, stub: IngestionServiceStub, timeout_s: float, patience_s: float) -> None:
+    def __init__(
+        self,
+        stub: IngestionServiceStub,
+        requests: Iterable[messages.PushRequest],
+        timeout_s: float,
+        patience_s: float,
+    ) -> None:
+        """One stream may last `timeout_s`; another follows where something was answered meanwhile."""
         self._stub = stub
+        self._requests = iter(requests)
         self._timeout_s = timeout_s
         self._patience_s = patience_s
-        self._answered = time.monotonic()
+        self._ahead: deque[messages.PushRequest] = deque()
+        """What was sent and is not answered."""
+        self._done = 0
+        self._alone = threading.Lock()
+        """Held to change either: gRPC sends in a thread, and that of a stream before may not have ended."""
+        self._fault: Exception | None = None
+        """What the requests raised."""
+        self._answered_s = time.monotonic()
         self._over = threading.Event()
 
-    def sent(self, request: messages.PushRequest) -> Sent:
-        """Return a batch that was sent."""
-        return Sent(request, self._call(request))
-
-    def answer(self, sent: Sent) -> messages.PushResponse:
-        """Return the answer to a batch. Raises grpc.RpcError when there is none."""
+    def answers(self) -> Iterator[tuple[messages.PushRequest, messages.PushResponse]]:
+        """Yield each batch with its answer. Raises grpc.RpcError where none comes any more, and what batches raise."""
         while True:
+            began_s = time.monotonic()
+            call: Any = self._stub.PushStream(self._sent(), timeout=self._timeout_s, metadata=trace_metadata())
             try:
-                answer: messages.PushResponse = sent.call.result()
+                for each in call:
+                    with self._alone:
+                        request = self._ahead.popleft()
+                        self._done += 1
+                    self._answered_s = time.monotonic()
+                    yield request, each.answer
             except grpc.RpcError as error:
-                rest_s = self._rest_s(error)
+                rest_s = self._rest_s(error, began_s)
                 if rest_s is None:
                     raise
                 self._over.wait(rest_s)
-                sent.call = self._call(sent.request)
             else:
-                self._answered = time.monotonic()
-                return answer
+                if self._fault is not None:
+                    raise self._fault
+                return
+            finally:
+                call.cancel()
 
-    def _call(self, request: messages.PushRequest) -> Any:
-        return self._stub.Push.future(request, timeout=self._timeout_s, metadata=trace_metadata())
+    def _sent(self) -> Iterator[messages.PushStreamRequest]:
+        number = self._done
+        while (request := self._numbered(number)) is not None:
+            yield messages.PushStreamRequest(batch=request)
+            number += 1
 
-    def _rest_s(self, error: Any) -> float | None:
-        """Return in how many seconds a batch is sent again; None when it is not."""
+    def _numbered(self, number: int) -> messages.PushRequest | None:
+        """Return a batch that is not answered, by its number among all; None behind the last."""
+        with self._alone:
+            if number - self._done == len(self._ahead):
+                try:
+                    self._ahead.append(next(self._requests))
+                except StopIteration:
+                    return None
+                except Exception as error:
+                    self._fault = error
+                    return None
+            return self._ahead[number - self._done]
+
+    def _rest_s(self, error: Any, began_s: float) -> float | None:
+        """Return in how many seconds another stream begins; None when none does."""
         asked = next((value for key, value in error.trailing_metadata() or () if key == PUSHBACK), "")
         if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and asked:
             # Ingestion works, on the batches of others too: waiting is no sign that something is wrong.
             return int(asked) / 1e3
-        if error.code() not in _LATER or time.monotonic() - self._answered > self._patience_s:
+        if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED and self._answered_s > began_s:
+            return 0.0
+        if error.code() not in _LATER or time.monotonic() - self._answered_s > self._patience_s:
             return None
         return int(asked) / 1e3 if asked else REST_S

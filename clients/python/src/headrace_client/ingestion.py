@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
 from headrace.ingestion.v1 import ingestion_service_pb2 as messages
@@ -10,7 +9,7 @@ from headrace.ingestion.v1.ingestion_service_pb2_grpc import IngestionServiceStu
 
 from headrace_client.addresses import find_addresses
 from headrace_client.channels import ServiceClient, trace_metadata
-from headrace_client.flow import IN_FLIGHT, PATIENCE_S, Flow, Sent
+from headrace_client.flow import PATIENCE_S, Flow
 from headrace_client.tls import Tls
 
 
@@ -40,28 +39,16 @@ class IngestionClient(ServiceClient):
         return next(answer for _, answer in self.push_all([request]))
 
     def push_all(
-        self, requests: Iterable[messages.PushRequest], *, in_flight: int = IN_FLIGHT, patience_s: float = PATIENCE_S
+        self, requests: Iterable[messages.PushRequest], *, patience_s: float = PATIENCE_S
     ) -> Iterator[tuple[messages.PushRequest, messages.PushResponse]]:
-        """Push batches, several at a time, and yield each with its answer in their order.
+        """Push batches on a stream, in their order, and yield each with its answer. `requests` are read in a thread.
 
-        A batch is sent again when ingestion asks to wait, does not answer, or does not know the pipeline yet, for
-        `patience_s` after the last answer: as its id is known, it is written once. Raises what the last try did.
+        What was not answered is sent again when ingestion asks to wait, does not answer, or does not know the pipeline
+        yet, for `patience_s` after the last answer: as ids are known, each is written once. Raises what the last try
+        did, and what `requests` raise once all before it is answered.
         """
-        flow = Flow(self._stub, self._timeout_s, patience_s)
-        waiting: deque[Sent] = deque()
         with self._translated():
-            try:
-                for request in requests:
-                    waiting.append(flow.sent(request))
-                    if len(waiting) >= in_flight:
-                        yield waiting[0].request, flow.answer(waiting[0])
-                        waiting.popleft()
-                while waiting:
-                    yield waiting[0].request, flow.answer(waiting[0])
-                    waiting.popleft()
-            finally:
-                for each in waiting:
-                    each.call.cancel()
+            yield from Flow(self._stub, requests, self._timeout_s, patience_s).answers()
 
     def dead_letters(
         self, pipeline: str, wanted: messages.DeadLetterFilter | None = None, *, limit: int = 0

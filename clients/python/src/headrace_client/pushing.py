@@ -7,10 +7,10 @@ repeat, such as after a process was killed, makes the same batches, and those th
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, Protocol
 
 from headrace.ingestion.v1 import ingestion_service_pb2 as messages
 from headrace_data.files import Rows, rows_of_file
@@ -51,9 +51,7 @@ class Pushed:
         for each in answer.rejected:
             self.rejected[each.rule] += 1
             if len(told := self.examples[each.rule]) < MOST_EXAMPLES:
-                # From 1, as people count.
-                number = batch.rows.numbers[each.index] + 1
-                told.append(f"row {number}: {batch.rows.faults.get(each.index, each.reason)}")
+                told.append(f"{batch.called(each.index)}: {batch.rows.faults.get(each.index, each.reason)}")
 
 
 @dataclass
@@ -64,6 +62,25 @@ class Batch:
     rows: Rows
     read: int
     """How many bytes of the file were read by then."""
+    names: Sequence[str] = ()
+    """What rows are called that are files."""
+
+    def called(self, at: int) -> str:
+        """Return what a row is called; others than files by their number from 1, as people count."""
+        return self.names[at] if self.names else f"row {self.rows.numbers[at] + 1}"
+
+
+class Push(Protocol):
+    """The push of something into a pipeline."""
+
+    size_bytes: int
+    """Bytes of all that is read."""
+
+    def run(self, ingestion: IngestionClient, on_progress: Callable[[Pushed, int], None]) -> Pushed:
+        """Push what was not yet, and return what became of all; `on_progress` is told it, and how many bytes were read.
+
+        Raises InputInvalid for what cannot be read, and what the client does.
+        """
 
 
 class FilePush:
@@ -73,6 +90,7 @@ class FilePush:
         """Without a format the file's name tells it. Raises InputInvalid when that does not, or it is not in UTF-8."""
         self._pipeline = pipeline
         self._path = path
+        self.size_bytes = path.stat().st_size
         self._format = file_format or format_of(path)
         self._encoding = encoding
         self._digest = digest(path, self._format, encoding)
@@ -81,19 +99,10 @@ class FilePush:
         self._form = messages.RECORD_FORM_UNSPECIFIED if as_sent else messages.RECORD_FORM_FILE_ROW
 
     def run(self, ingestion: IngestionClient, on_progress: Callable[[Pushed, int], None]) -> Pushed:
-        """Push what was not yet, and return what became of all; `on_progress` is told it, and how many bytes were read.
-
-        Raises InputInvalid for a file that is none, and what the client does.
-        """
-        pushed = Pushed(self._path.name)
+        """Push the file's rows: see `Push`."""
         with opened(self._path, self._encoding) as (rows, file):
             batches: dict[str, Batch] = {}
-            requests = self._requests(rows, file, batches)
-            for request, answer in ingestion.push_all(requests):
-                batch = batches.pop(request.batch_id)
-                pushed.add(batch, answer)
-                on_progress(pushed, batch.read)
-        return pushed
+            return run(self._path.name, ingestion, self._requests(rows, file, batches), batches, on_progress)
 
     def _requests(self, rows: BinaryIO, file: BinaryIO, batches: dict[str, Batch]) -> Iterator[messages.PushRequest]:
         told = "-".join(filter(None, (self._format, self._encoding)))
@@ -106,6 +115,22 @@ class FilePush:
                 yield messages.PushRequest(
                     pipeline=self._pipeline.name, batch_id=batch_id, records=values, form=self._form
                 )
+
+
+def run(
+    name: str,
+    ingestion: IngestionClient,
+    requests: Iterator[messages.PushRequest],
+    batches: dict[str, Batch],
+    on_progress: Callable[[Pushed, int], None],
+) -> Pushed:
+    """Push batches, which `requests` put among `batches` by their ids, and return what became of all."""
+    pushed = Pushed(name)
+    for request, answer in ingestion.push_all(requests):
+        batch = batches.pop(request.batch_id)
+        pushed.add(batch, answer)
+        on_progress(pushed, batch.read)
+    return pushed
 
 
 def _parts(rows: Rows) -> Iterator[Rows]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 FILES: Final = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"fLaC")
 """What pictures and sounds begin with; JSON begins with none of it."""
+_IN_NO_TEXT: Final = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1b"))
 _KINDS: Final = ("image", "sound")
 
 
@@ -60,6 +61,22 @@ def file_record(stream: Stream, data: bytes) -> dict[str, Any]:
     key = FIELDS[stream.format_kind].key
     # Calls have tensors of their shape, where producers may send flat lists.
     return {**records[0], key: np.reshape(records[0][key], whole_fields(stream)[key].shape).tolist()}
+
+
+def is_one_record(data: bytes) -> bool:
+    """Return whether bytes are one record: a picture, a sound, or what is neither JSON nor a text, such as Avro.
+
+    Neither Avro nor Protobuf begins as JSON does, but for what nobody writes; a broken line makes no record of all.
+    """
+    if data.startswith(FILES):
+        return True
+    if data.lstrip()[:1] in (b"{", b"["):
+        return False
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return True
+    return len(data.translate(None, _IN_NO_TEXT)) < len(data)
 
 
 def _stream(registry: RegistryClient, model: str, is_wanted: Callable[[dict[str, Any]], bool]) -> Stream | None:

@@ -114,9 +114,9 @@ def build_host(
     beside = Beside(settings.compute_threads, tallies)
     predictor = Predictor(shelf, hot, compute, predictions, flights=flights, recent=recent, beside=beside)
     plane = Plane(shelf, predictor)
-    desk = RecordDesk(
-        shelf, specs or Specs(), predictor.infer, settings.registry_access, capacity, settings.records_timeout_s
-    )
+    payloads = ObjectStore(settings.store_url).beginning
+    access, limit_s = settings.registry_access, settings.records_timeout_s
+    desk = RecordDesk(shelf, specs or Specs(), predictor.infer, access, capacity, limit_s, payloads)
     rest = _rest(settings)
 
     @asynccontextmanager

@@ -32,6 +32,7 @@ from headrace_ingestion.settings import Settings
 from headrace_ingestion.transport.acceptance import Entrance
 from headrace_ingestion.transport.consumer import gap_messages, handler
 from headrace_ingestion.transport.dead_letters import DeadLetterDesk
+from headrace_ingestion.transport.push_streams import PushStreams
 from headrace_ingestion.transport.pushes import PushDesk
 from headrace_ingestion.transport.servicer import SERVICE_NAME, IngestionServicer
 from headrace_ingestion.transport.suspects import IntakeSuspects
@@ -59,7 +60,9 @@ def build(settings: Settings) -> Service:
         MAX_ANSWER_BYTES,
         settings.registry_access,
     )
-    servicer = IngestionServicer(PushDesk(entrances, log, writing, PushLine(settings.push_waiting_bytes)), letters)
+    pushes = PushDesk(entrances, log, writing, PushLine(settings.push_waiting_bytes))
+    streams = PushStreams(pushes)
+    servicer = IngestionServicer(pushes, streams, letters)
     host = GrpcHost(
         settings.listening(),
         [partial(add_IngestionServiceServicer_to_server, servicer)],
@@ -67,7 +70,7 @@ def build(settings: Settings) -> Service:
         settings.max_message_bytes,
     )
     settle()
-    return Service(NAME, [log, cuts, pipelines, host])
+    return Service(NAME, [log, cuts, pipelines, host, streams])
 
 
 def _pipeline_parts(

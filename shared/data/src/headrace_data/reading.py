@@ -21,6 +21,7 @@ from headrace_data.formats import Schemas
 from headrace_data.formats.json_lines import lines_of
 from headrace_data.private.keys import LEAST_BYTES
 from headrace_data.records import RecordChecker, Rejection, message_times
+from headrace_data.references import Payloads
 from headrace_data.select.projecting import Patience
 from headrace_data.select.values import Message
 from headrace_data.spec import Field, Stream
@@ -51,11 +52,11 @@ class Read:
 class RecordReader:
     """Reads the records of one stream for a model. Holds nothing of them."""
 
-    def __init__(self, stream: Stream, schemas: Schemas | None = None) -> None:
-        """`schemas` are those that records name. Raises as `RecordChecker` does."""
+    def __init__(self, stream: Stream, schemas: Schemas | None = None, payloads: Payloads | None = None) -> None:
+        """`schemas` are those that records name, `payloads` has what they refer to. Raises as `RecordChecker` does."""
         self.stream = stream.asked
         self._has_lines = stream.has_lines
-        self._checker = RecordChecker(self.stream, lambda _: _NOBODYS_KEY, schemas, may_lack_time=True)
+        self._checker = RecordChecker(self.stream, lambda _: _NOBODYS_KEY, schemas, payloads, may_lack_time=True)
 
     def read(
         self,

@@ -11,7 +11,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -240,13 +240,11 @@ class ObjectStore:
             return self._read(path)
 
     def beginning(self, name: str, count: int) -> bytes:
-        """Return the first `count` bytes of a file, fewer of a shorter one, none when there is no such file."""
+        """Return the first `count` bytes of a file, fewer of a shorter one, none when no such file is, or can be."""
         path = self._named_path(name)
-        with self._unblocked(path):
-            try:
-                return bytes(self._fs.cat_file(path, start=0, end=count))
-            except FileNotFoundError:
-                return b""
+        with suppress(Unprocessable), self._unblocked(path), suppress(FileNotFoundError):
+            return bytes(self._fs.cat_file(path, start=0, end=count))
+        return b""
 
     def list(self, prefix: str) -> Sequence[str]:
         """Return the names, sorted, of all files in the folder `prefix` and below; empty without such a folder."""

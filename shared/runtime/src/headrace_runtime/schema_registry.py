@@ -46,6 +46,8 @@ class RegistryAccess:
     """Each host:port. A pipeline that names another is not read: its author is not who runs the service."""
     keys_dir: Path | None = None
     """Folder with a file for each key, by its name."""
+    answer_s: float = ANSWER_S
+    """Seconds that a connection, and then the whole answer, may take."""
 
     def open(self, url: str, key: str | None, login: str) -> SchemaRegistry:
         """Return a registry, asked with a key where one is named: `login` says whether it is basic or bearer.
@@ -60,13 +62,13 @@ class RegistryAccess:
                 f"stream.format.registry.url: expected a host of HEADRACE_SCHEMA_REGISTRY_HOSTS ({known}), got {host}"
             )
         if key is None:
-            return SchemaRegistry(url)
+            return SchemaRegistry(url, answer_s=self.answer_s)
         if self.keys_dir is None or not (self.keys_dir / key).is_file():
             raise Unprocessable(
                 f"stream.format.registry.key: expected a file {key} in HEADRACE_SCHEMA_REGISTRY_KEYS_DIR, got none"
             )
         path = self.keys_dir / key
-        return SchemaRegistry(url, lambda: _authorization(path, login))
+        return SchemaRegistry(url, lambda: _authorization(path, login), self.answer_s)
 
 
 def _authorization(path: Path, login: str) -> str:
@@ -85,22 +87,29 @@ def _authorization(path: Path, login: str) -> str:
 class SchemaRegistry:
     """One registry. Used from any thread."""
 
-    def __init__(self, url: str, authorization: Callable[[], str] = str) -> None:
-        """Take its address, and what gives the header Authorization of each request, empty for none."""
+    def __init__(self, url: str, authorization: Callable[[], str] = str, answer_s: float = ANSWER_S) -> None:
+        """Take its address, and what gives the header Authorization of each request, empty for none.
+
+        A connection, and then the whole answer, may take `answer_s` seconds.
+        """
         self._url = url.rstrip("/")
         parts = urlsplit(self._url)
         self._path = parts.path
         tls = ssl.create_default_context() if parts.scheme == "https" else None
         port = parts.port or (443 if tls else 80)
         self._connection = (
-            HTTPSConnection(parts.hostname or "", port, timeout=ANSWER_S, context=tls)
+            HTTPSConnection(parts.hostname or "", port, timeout=answer_s, context=tls)
             if tls
-            else HTTPConnection(parts.hostname or "", port, timeout=ANSWER_S)
+            else HTTPConnection(parts.hostname or "", port, timeout=answer_s)
         )
         # Whoever stops asking says so to nobody.
         weakref.finalize(self, self._connection.close)
         self._alone = threading.Lock()
         self._authorization = authorization
+        self._answer_s = answer_s
+        self._silent = ""
+        """What was said when it did not answer, for as long as it is not asked again."""
+        self._silent_until_s = 0.0
         self._known: dict[str, Mapping[str, Any]] = {}
         self._unknown: dict[str, float] = {}
         """Until when (of the steady clock) what is unknown is not asked for again."""
@@ -145,41 +154,51 @@ class SchemaRegistry:
         raise Unavailable(f"schema registry {self._url}: expected a schema at {path}, got {reason}")
 
     def _exchange(self, path: str) -> tuple[int, bytes]:
-        """Return the status and the body of an answer. Raises Unavailable."""
+        """Return the status and the body of an answer. Raises Unavailable.
+
+        Who waited in vain waits for no second time before as long has passed: others may need the time.
+        """
         key = self._authorization()
         headers = {**_HEADERS, "Authorization": key} if key else _HEADERS
         with self._alone:
+            if self._silent_until_s > (began_s := time.monotonic()):
+                raise Unavailable(f"{self._silent} a moment ago")
             is_kept = self._connection.sock is not None
             try:
                 return self._answered(path, headers)
             except (OSError, HTTPException, ValueError) as error:
                 # A connection that was kept may have been closed at the other end since.
                 if not is_kept:
-                    raise Unavailable(f"schema registry {self._url}: no answer at {path}: {error!r}") from error
+                    raise self._away(path, error, began_s) from error
             try:
                 return self._answered(path, headers)
             except (OSError, HTTPException, ValueError) as error:
-                raise Unavailable(f"schema registry {self._url}: no answer at {path}: {error!r}") from error
+                raise self._away(path, error, began_s) from error
+
+    def _away(self, path: str, error: Exception, began_s: float) -> Unavailable:
+        self._silent = f"schema registry {self._url}: no answer at {path}: {error!r}"
+        self._silent_until_s = 2 * time.monotonic() - began_s
+        return Unavailable(self._silent)
 
     def _answered(self, path: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
         try:
             self._connection.request("GET", self._path + path, headers=headers)
             response = self._connection.getresponse()
-            return response.status, _whole(response)
+            return response.status, _whole(response, self._answer_s)
         except BaseException:
             self._connection.close()
             raise
 
 
-def _whole(response: HTTPResponse) -> bytes:
+def _whole(response: HTTPResponse, answer_s: float) -> bytes:
     """Return all that is answered; raises TimeoutError of one that drips, and ValueError of one without an end."""
-    until_s, body = time.monotonic() + ANSWER_S, bytearray()
+    until_s, body = time.monotonic() + answer_s, bytearray()
     while chunk := response.read1(_CHUNK):
         body += chunk
         if len(body) > _MOST_BYTES:
             raise ValueError(f"expected at most {_MOST_BYTES} bytes, got more")
         if time.monotonic() > until_s:
-            raise TimeoutError(f"expected an answer within {ANSWER_S:.0f} s, got a part of it")
+            raise TimeoutError(f"expected an answer within {answer_s:.0f} s, got a part of it")
     # All of it is read, which reading by pieces takes no note of: the connection is free for the next request.
     response.close()
     return bytes(body)

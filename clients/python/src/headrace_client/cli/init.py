@@ -30,8 +30,8 @@ FromOption = Annotated[
         "--from",
         metavar="FILE",
         exists=True,
-        dir_okay=False,
-        help="A file of rows in place of records: CSV, JSON Lines, Parquet, Arrow. --topic is what will be.",
+        help="A file of rows in place of records: CSV, JSON Lines, Parquet, Arrow; or a folder of pictures or sounds, "
+        "in folders by class. --topic is what will be.",
     ),
 ]
 SampleOption = Annotated[
@@ -80,16 +80,32 @@ def init(
 # The other commands start faster without what is imported here.
 def _of_topic(topic: str, count: int, label: str | None) -> Draft:
     from headrace_client.drafting import draft_pipeline
-    from headrace_client.sampling import newest_records
+    from headrace_client.drafting.media import MediaRecord, draft_of_messages
+    from headrace_client.sampling import newest, newest_records
+    from headrace_client.selecting import FILES
 
-    return draft_pipeline(topic, newest_records(topic, count), label)
+    values = newest_records(topic, count)
+    if not any(value and value.startswith(FILES) for value in values[:1]):
+        return draft_pipeline(topic, values, label)
+    # What stands beside files says what they are.
+    records = [
+        MediaRecord(each.value, each.key, [(name, value or b"") for name, value in each.headers])
+        for each in newest(topic, count, "init")
+        if each.value and each.value.startswith(FILES)
+    ]
+    return draft_of_messages(topic, records, label)
 
 
 def _of_file(file: Path, file_format: str, encoding: str, topic: str, count: int, label: str | None) -> Draft:
     from headrace_client.backfilling import format_of
+    from headrace_client.class_folders import files_in, opened
     from headrace_client.drafting import draft_of_file, name_of
+    from headrace_client.drafting.media import draft_of_folder
     from headrace_client.row_files import sample
 
+    if file.is_dir():
+        found = files_in(file)
+        return draft_of_folder(topic or name_of(file.resolve().name), file.name, found[:count], len(found), opened)
     sampled = sample(file, file_format or format_of(file), encoding, count)
     return draft_of_file(topic or name_of(file.stem), file.name, sampled, label)
 

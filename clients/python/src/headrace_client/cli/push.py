@@ -32,7 +32,10 @@ def push(
     files: Annotated[
         list[Path],
         typer.Argument(
-            metavar="FILE…", help="CSV, JSON Lines, Parquet or Arrow files, in order.", exists=True, dir_okay=False
+            metavar="FILE…",
+            help="CSV, JSON Lines, Parquet or Arrow files, in order; or folders of pictures or sounds, in folders by "
+            "class.",
+            exists=True,
         ),
     ],
     file_format: FormatOption = "",
@@ -40,15 +43,19 @@ def push(
     as_json: JsonOption = False,
 ) -> None:
     """Send a file's rows through a pipeline as new records: checked like all, each once. Run it again to resume."""
-    from headrace_client.pushing import FilePush
+    from headrace_client.class_folders import FolderPush
+    from headrace_client.pushing import FilePush, Push
 
     in_force = _in_force(pipeline)
     # All are looked at before anything of them is sent.
-    pushes = [(path, FilePush(in_force, path, file_format, encoding)) for path in files]
+    pushes: list[tuple[Path, Push]] = [
+        (path, FolderPush(in_force, path) if path.is_dir() else FilePush(in_force, path, file_format, encoding))
+        for path in files
+    ]
     done: list[Pushed] = []
     with IngestionClient(find_addresses().ingestion) as ingestion:
         for path, each in pushes:
-            with _shown(path) as show:
+            with _shown(path, each.size_bytes) as show:
                 done.append(each.run(ingestion, show))
             if not as_json:
                 _say(pipeline, done[-1])
@@ -86,7 +93,7 @@ def _say(pipeline: str, pushed: Pushed) -> None:
 
 
 @contextmanager
-def _shown(path: Path) -> Iterator[Show]:
+def _shown(path: Path, size_bytes: int) -> Iterator[Show]:
     """Yield what shows progress on standard error: a bar on a terminal, a line now and then elsewhere."""
     console = stderr()
     if not console.is_terminal:
@@ -104,7 +111,7 @@ def _shown(path: Path) -> Iterator[Show]:
 
     columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(printable(path.name), total=path.stat().st_size)
+        task = progress.add_task(printable(path.name), total=size_bytes)
 
         def bar(pushed: Pushed, read: int) -> None:
             told = f"{printable(pushed.name)}: {pushed.rows:,} rows"

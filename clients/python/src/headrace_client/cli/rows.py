@@ -20,6 +20,7 @@ from headrace_client.registry import RegistryClient
 from headrace_client.selecting import (
     FILES,
     file_record,
+    is_one_record,
     require_files,
     selected_rows,
     selecting_stream,
@@ -78,23 +79,22 @@ def read_inputs(client: InferenceClient, model: str, file: str, *, are_inputs: b
 
 
 def read_records(file: str) -> list[bytes]:
-    """Return the records in a file as they are: JSON, or the one that a picture or a sound is. Raises InputInvalid."""
+    """Return the records in a file as they are: JSON, or the one that a file of no text is. Raises InputInvalid."""
     if _table_format(file) is not None:
         raise InputInvalid(f"{file}: expected records as producers send them, got a table, whose rows are none yet")
-    return _records_in(read_file(file))
+    data = read_file(file)
+    return [data] if is_one_record(data) else _records_in(data)
 
 
 def _records(model: str, stream: Stream, data: bytes) -> tuple[Stream, list[bytes]]:
     """Return the records in a file, and the stream that they are of: of another format they are in JSON."""
-    records = _records_in(data)
     if data.startswith(FILES):
-        return require_files(stream, model), records
+        return require_files(stream, model), [data]
+    records = _records_in(data)
     return stream if stream.format_kind == "json" else stream.in_json, records
 
 
 def _records_in(data: bytes) -> list[bytes]:
-    if data.startswith(FILES):
-        return [data]
     try:
         records = texts_in(data)
     except ValueError as error:
@@ -206,7 +206,8 @@ def _text(file: str, data: bytes) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError as error:
-        raise InputInvalid(f"{file} is not UTF-8 text: {error.reason} at byte {error.start}") from error
+        told = f"{file} is not UTF-8 text: {error.reason} at byte {error.start}"
+        raise InputInvalid(f"{told}; a record in its pipeline's own format is read with --on-server") from error
 
 
 def shortened(error: RowsInvalid) -> InputInvalid:

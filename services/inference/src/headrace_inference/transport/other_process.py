@@ -1,4 +1,4 @@
-"""A process that does what would hold this one up, or could end it: one message there, one back, in turn."""
+"""A process that does what would hold this one up, or could end it: one message there, one back, in turns."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from headrace_runtime import errors
 from headrace_runtime.errors import HeadraceError, Overloaded, Unavailable
+from headrace_runtime.priorities import NORMAL
+from headrace_runtime.rpc.turns import Turns
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +29,8 @@ START_S: Final = 60.0
 """Seconds that the process has to start."""
 WAIT_S: Final = 1.0
 """Seconds after which callers are asked to come again when too many wait."""
+LEVEL_S: Final = 1.0
+"""Seconds of waiting that one level of priority is worth."""
 NICENESS: Final = 5
 """Priority of the process: calls are answered meanwhile."""
 FRAME: Final = struct.Struct("<?II")
@@ -69,12 +74,15 @@ class OtherProcess:
     def __init__(self, module: str, words: Words) -> None:
         self._module = module
         self._words = words
-        self._turn = asyncio.Lock()
+        self._turns: Turns[asyncio.Future[None]] = Turns(LEVEL_S)
+        self._busy = False
         self._waiting = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
-    async def ask(self, told: Told, body: bytes, most_waiting: int, limit_s: float) -> tuple[Told, bytes]:
+    async def ask(
+        self, told: Told, body: bytes, most_waiting: int, limit_s: float, priority: int = NORMAL
+    ) -> tuple[Told, bytes]:
         """Return what the process makes of something, which it has `limit_s` seconds for once its turn came.
 
         Raises what the work raises, Overloaded where so many wait, Ended where the process did, and Unavailable where
@@ -84,7 +92,7 @@ class OtherProcess:
             raise Overloaded(f"{self._waiting} {self._words.full}", WAIT_S)
         self._waiting += 1
         try:
-            await self._turn.acquire()
+            await self._turn(priority)
         except BaseException:
             self._waiting -= 1
             raise
@@ -95,9 +103,31 @@ class OtherProcess:
 
     def _done(self, doing: asyncio.Future[tuple[Told, bytes]]) -> None:
         self._waiting -= 1
-        self._turn.release()
+        self._pass_on()
         if not doing.cancelled():
             doing.exception()  # looked at: nobody may wait for it any more
+
+    async def _turn(self, priority: int) -> None:
+        """Wait until nobody else is served, nor has to be before."""
+        if not self._busy:
+            self._busy = True
+            return
+        come: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._turns.add(come, priority, time.monotonic())
+        try:
+            await come
+        except asyncio.CancelledError:
+            self._turns.leave(come)
+            if not come.cancelled():  # its turn came as the caller left
+                self._pass_on()
+            raise
+
+    def _pass_on(self) -> None:
+        while len(self._turns):
+            if not (come := self._turns.next()).done():
+                come.set_result(None)
+                return
+        self._busy = False
 
     async def _ask(self, told: Told, body: bytes, limit_s: float) -> tuple[Told, bytes]:
         try:

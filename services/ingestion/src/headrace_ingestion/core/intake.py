@@ -221,8 +221,8 @@ class Intake:
         indexes = places if numbered else None
         if not numbered and self.pipeline.stream.has_lines:
             indexes = np.array([record.number for record in small], np.int64)
-        # What was pushed came in no message of Kafka.
-        messages = None if numbered else small
+        # What was pushed came in no message of Kafka, but may have what stands beside the value of one.
+        messages = small if not numbered or any(each.key is not None or each.headers for each in small) else None
         checked = checker.check(values, partitions, offsets, indexes, times, self._clock(), messages, patience)
         faults = [replace(fault, position=int(places[fault.position])) for fault in checked.rejected]
         unread = [Rejection(at, OVERSIZED, "", f"expected at most {limit} bytes, got {sizes[at]}") for at in oversized]

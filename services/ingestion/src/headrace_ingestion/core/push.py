@@ -11,13 +11,16 @@ import pyarrow as pa
 from headrace_data.batches import OFFSET, PARTITION
 from headrace_data.records import Rejection
 from headrace_runtime.errors import InvalidInput
-from headrace_runtime.records import Record
+from headrace_runtime.records import Headers, Record
 
 from headrace_ingestion.core.intake import Batch, Taken
 
 MAX_BATCH_ID_LENGTH = 200
 REPLAY_PREFIX = "dead/"
 """Begins the batch ids of replayed dead letters, and of nothing else."""
+Context = tuple[bytes | None, Headers]
+"""Key and headers of a record, as a message of Kafka would have them."""
+NO_CONTEXT: Context = (None, ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,16 +31,22 @@ class Answer:
     rejected: Sequence[tuple[int, Rejection]]
 
 
-def to_check(batch_id: str, values: Sequence[bytes]) -> list[Record]:
+def to_check(batch_id: str, values: Sequence[bytes], contexts: Sequence[Context] = ()) -> list[Record]:
     """Return the records of a pushed batch, not yet placed; they are taken as numbered ones. Their time is now.
 
-    Raises InvalidInput for a bad id and for no record.
+    `contexts` are key and headers of each, or nothing. Raises InvalidInput for a bad id, for no record, and for keys
+    and headers of others than all.
     """
     require_id(batch_id)
     if not values:
         raise InvalidInput("records: expected at least one record, got none")
-    now_ms = int(time.time() * 1000)
-    return [Record("", partition=-1, offset=0, key=None, value=value, timestamp_ms=now_ms) for value in values]
+    if contexts and len(contexts) != len(values):
+        raise InvalidInput(f"contexts: expected none, or one for each of {len(values)} records, got {len(contexts)}")
+    now_ms, beside = int(time.time() * 1000), contexts or [NO_CONTEXT] * len(values)
+    return [
+        Record("", partition=-1, offset=0, key=key, value=value, headers=headers, timestamp_ms=now_ms)
+        for value, (key, headers) in zip(values, beside, strict=True)
+    ]
 
 
 def require_id(batch_id: str) -> None:

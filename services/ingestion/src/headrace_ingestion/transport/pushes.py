@@ -6,8 +6,10 @@ import asyncio
 import contextvars
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 
 from headrace.events.v1.record_pb2 import PushAccepted
 from headrace.ingestion.v1 import ingestion_service_pb2 as pb
@@ -28,6 +30,16 @@ RESTS_S = (0.1, 0.2, 0.4, 0.8, 1.6)
 """How long, at most, a batch rests each time that another instance took over pushes while it was written."""
 
 
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A batch that may be written."""
+
+    request: pb.PushRequest
+    entrance: Entrance
+    """Of the pipeline by whose spec it was checked."""
+    taken: Taken
+
+
 class PushDesk:
     """Takes pushed batches: each pipeline checks its own, and all are written in the executor of what is accepted.
 
@@ -46,38 +58,66 @@ class PushDesk:
         Raises InvalidInput, NotFound for an unknown pipeline, Overloaded when too much waits, FailedPrecondition when
         its SELECT takes too long, and Unavailable when others take over again and again.
         """
+        if (known := self.known(request)) is not None:
+            return known
+        with self.place(request):
+            return (await self.written([await self.checked(request)]))[0]
+
+    def known(self, request: pb.PushRequest) -> pb.PushResponse | None:
+        """Return the answer that a batch got before: whoever pushes a file again is at its new part soon.
+
+        Raises InvalidInput for an id that is none, and NotFound for an unknown pipeline.
+        """
         require_id(request.batch_id)
-        own_name = entrance_of(self._entrances, request.pipeline).intake.pipeline.own_name
-        if known := self._log.answer(own_name, request.batch_id):
-            # Whoever pushes a file again is at its new part soon.
-            return _again(known)
-        with self._line.place(request.pipeline, request.ByteSize()):
-            return await self._taken(request)
+        known = self._known(entrance_of(self._entrances, request.pipeline), request.batch_id)
+        return known and _again(known)
 
-    async def _taken(self, request: pb.PushRequest) -> pb.PushResponse:
+    def place(self, request: pb.PushRequest) -> AbstractContextManager[None]:
+        """Hold a batch among what waits of its pipeline. Raises Overloaded when too much does."""
+        return self._line.place(request.pipeline, request.ByteSize())
+
+    async def checked(self, request: pb.PushRequest) -> Checked:
+        """Check a batch, after those of its pipeline that came before. Raises as `pushed` does."""
         loop, context = asyncio.get_running_loop(), contextvars.copy_context()
-        before, entrance = None, entrance_of(self._entrances, request.pipeline)
-        while entrance is not before:
-            taken = await loop.run_in_executor(entrance.checking, context.run, _checked, request, entrance)
-            # What was checked by a spec that is no more in force meanwhile is checked again.
-            before, entrance = entrance, entrance_of(self._entrances, request.pipeline)
-        return await loop.run_in_executor(self._writing, context.run, self._write, request, entrance, taken)
+        entrance = entrance_of(self._entrances, request.pipeline)
+        taken = await loop.run_in_executor(entrance.checking, context.run, _checked, request, entrance)
+        return Checked(request, entrance, taken)
 
-    def _write(self, request: pb.PushRequest, entrance: Entrance, taken: Taken) -> pb.PushResponse:
+    async def written(self, batches: Sequence[Checked]) -> list[pb.PushResponse]:
+        """Write batches of different ids in one transaction, and return the answer to each. Raises as `pushed` does."""
+        current = [await self._by_the_spec_in_force(each) for each in batches]
+        loop, context = asyncio.get_running_loop(), contextvars.copy_context()
+        return await loop.run_in_executor(self._writing, context.run, self._write, current)
+
+    async def _by_the_spec_in_force(self, batch: Checked) -> Checked:
+        while batch.entrance is not entrance_of(self._entrances, batch.request.pipeline):
+            batch = await self.checked(batch.request)
+        return batch
+
+    def _write(self, batches: Sequence[Checked]) -> list[pb.PushResponse]:
         for rest_s in RESTS_S:
             try:
                 with self._log.writer() as transaction:
-                    if known := self._log.answer(entrance.intake.pipeline.own_name, request.batch_id):
-                        return _again(known)
-                    accepted = write_accepted(transaction, entrance, request.batch_id, taken)
+                    known = [self._known(each.entrance, each.request.batch_id) for each in batches]
+                    accepted = [
+                        before or write_accepted(transaction, each.entrance, each.request.batch_id, each.taken)
+                        for before, each in zip(known, batches, strict=True)
+                    ]
             except Fenced:
                 # Instances that take pushes at the same time would fence each other without an end.
                 time.sleep(random.uniform(0.2, 1.0) * rest_s)  # noqa: S311 - no secret
                 continue
-            self._log.remember(accepted)
-            count(entrance.intake.pipeline, taken, PUSH_ACCEPTED.name)
-            return pb.PushResponse(accepted=accepted.accepted, rejected=accepted.rejected)
+            answered = zip(known, batches, accepted, strict=True)
+            return [_again(before) if before else self._new(batch, now) for before, batch, now in answered]
         raise Unavailable("other instances of ingestion took over pushes again and again; send the batch again")
+
+    def _known(self, entrance: Entrance, batch_id: str) -> PushAccepted | None:
+        return self._log.answer(entrance.intake.pipeline.own_name, batch_id)
+
+    def _new(self, batch: Checked, accepted: PushAccepted) -> pb.PushResponse:
+        self._log.remember(accepted)
+        count(batch.entrance.intake.pipeline, batch.taken, PUSH_ACCEPTED.name)
+        return pb.PushResponse(accepted=accepted.accepted, rejected=accepted.rejected)
 
 
 def _again(known: PushAccepted) -> pb.PushResponse:
@@ -88,7 +128,11 @@ def _checked(request: pb.PushRequest, entrance: Entrance) -> Taken:
     if (sent := len(request.records)) > (most := entrance.intake.most_records):
         raise FailedPrecondition(f"records: expected at most {most} of these at a time, got {sent}")
     try:
-        records = to_check(request.batch_id, request.records)
+        contexts = [
+            (each.key if each.HasField("key") else None, [(header.name, header.value) for header in each.headers])
+            for each in request.contexts
+        ]
+        records = to_check(request.batch_id, request.records, contexts)
         return entrance.intake.take(records, numbered=True, form=FORMS.get(request.form, Form.SENT))
     except SelectTooSlow as error:
         raise FailedPrecondition(f"{error}; send fewer records at a time, or mend the SELECT") from error

@@ -194,7 +194,7 @@ class Stream(Section):
     def asked(self) -> Stream:
         """The stream of records that are to be predicted: these may lack what a model does not read."""
         fields = [f if f.role == "feature" else f.model_copy(update={"nullable": True}) for f in self.fields]
-        return self._with(fields=tuple(fields), references=None)
+        return self._with(fields=tuple(fields))
 
     @property
     def of_labels(self) -> Stream:

@@ -24,9 +24,10 @@ from headrace_data.decoders import schemas_of
 from headrace_data.errors import DataError, FilesTooSlow, SelectTooSlow
 from headrace_data.formats import SchemaInvalid
 from headrace_data.reading import Place, Read, RecordReader, array_of
+from headrace_data.references import Payloads, References
 from headrace_data.rejections import Rejection
 from headrace_data.select.projecting import Patience
-from headrace_data.spec import Field, parse_canonical
+from headrace_data.spec import Field, Stream, parse_canonical
 from headrace_runtime.errors import DeadlineExceeded, FailedPrecondition, InvalidInput, TooLarge, Unprocessable
 from headrace_runtime.schema_registry import RegistryAccess
 
@@ -40,6 +41,8 @@ from headrace_inference.transport.row_keys import KEY
 
 MOST_READERS: Final = 32
 """Pipelines whose readers are kept; of more, the one that was asked for longest ago goes."""
+REGISTRY_S: Final = 1.0
+"""Seconds that a registry of schemas has to connect, and then to answer: whoever asks about other records waits."""
 STEPS: Final = 8
 """In how many steps of the time of a call a SELECT that is too slow for a record is narrowed down to it."""
 
@@ -49,9 +52,12 @@ class Reading:
 
     def __init__(self) -> None:
         self._readers: OrderedDict[str, RecordReader] = OrderedDict()
+        self._payloads = _Handed()
 
     def work(self, told: Told, body: bytes) -> tuple[Told, bytes]:
         """Read records, count them, or write the answer to them."""
+        if "payloads" in told:
+            body, self._payloads.held = _apart(told["payloads"], body)
         if told["work"] == "read":
             return self.read(told, body)
         if told["work"] == "count":
@@ -61,14 +67,17 @@ class Reading:
     def read(self, told: Told, body: bytes) -> tuple[Told, bytes]:
         """Return what becomes of each record in a body, and the ModelInferRequest of those that are rows.
 
-        Where the spec of the digest is not known, and is not told, that is all that is answered. Raises InvalidInput,
-        TooLarge, DeadlineExceeded, and FailedPrecondition where records do not make what the model reads.
+        Where the spec of the digest is not known, and is not told, that is all that is answered; and so is what the
+        records refer to, where it is not handed over behind the body. Raises InvalidInput, TooLarge, DeadlineExceeded,
+        and FailedPrecondition where records do not make what the model reads.
         """
         began = time.perf_counter()
         if (reader := self._reader(told)) is None:
             return {"unknown": True}, b""
         _require_features(told, {each.name: each for each in reader.stream.features})
         kept, sent = _sent(told, body)
+        if "payloads" not in told and (needed := self._needed(reader.stream, sent)):
+            return {"needs": needed}, b""
         patience = Patience(limit_s=told["limit_s"] / STEPS, most_s=told["limit_s"])
         try:
             read = reader.read([each.value for each in sent], sent, time.time(), patience)
@@ -92,11 +101,42 @@ class Reading:
         if digest not in self._readers:
             if "spec" not in told:
                 return None
-            self._readers[digest] = _opened(told)
+            self._readers[digest] = _opened(told, self._payloads)
             if len(self._readers) > MOST_READERS:
                 self._readers.popitem(last=False)
         self._readers.move_to_end(digest)
         return self._readers[digest]
+
+    def _needed(self, stream: Stream, sent: Sequence[Sent]) -> list[str]:
+        """Return the names of what records refer to."""
+        self._payloads.held, self._payloads.wanted = {}, {}
+        if stream.references:
+            References(stream.references, self._payloads).fetched([each.value for each in sent], sent, 0)
+        return list(self._payloads.wanted)
+
+
+class _Handed:
+    """What records refer to, as it was handed over: this process has no key of the store."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, bytes] = {}
+        self.wanted: dict[str, None] = {}
+        """Names of what was asked for."""
+
+    def beginning(self, name: str, count: int) -> bytes:
+        """Return the first bytes of what was handed over by a name, none where nothing was."""
+        self.wanted[name] = None
+        return self.held.get(name, b"")[:count]
+
+
+def _apart(payloads: Sequence[tuple[str, int]], body: bytes) -> tuple[bytes, dict[str, bytes]]:
+    """Return a body, and what was handed over behind it, by name."""
+    at = end = len(body) - sum(size for _, size in payloads)
+    held = {}
+    for name, size in payloads:
+        held[name] = body[at : at + size]
+        at += size
+    return body[:end], held
 
 
 def _sent(told: Told, body: bytes) -> tuple[list[int], list[Sent]]:
@@ -113,12 +153,12 @@ def _sent(told: Told, body: bytes) -> tuple[list[int], list[Sent]]:
     return kept, [sent[at] for at in kept]
 
 
-def _opened(told: Told) -> RecordReader:
+def _opened(told: Told, payloads: Payloads) -> RecordReader:
     keys = told["registry_keys"]
-    access = RegistryAccess(frozenset(told["registry_hosts"]), Path(keys) if keys else None)
+    access = RegistryAccess(frozenset(told["registry_hosts"]), Path(keys) if keys else None, REGISTRY_S)
     try:
         stream = parse_canonical(told["spec"].encode()).stream
-        return RecordReader(stream, schemas_of(stream, access))
+        return RecordReader(stream, schemas_of(stream, access), payloads)
     except (DataError, SchemaInvalid, Unprocessable, ImportError) as error:
         raise FailedPrecondition(f"records of this pipeline cannot be read here: {error}") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import cache, partial
@@ -18,7 +19,7 @@ from headrace_runtime.errors import (
     Overloaded,
     Unavailable,
 )
-from headrace_runtime.priorities import LAST, NORMAL
+from headrace_runtime.priorities import FIRST, LAST, NORMAL
 from headrace_runtime.rpc.admission import Admission, Capacity, Reason
 from headrace_runtime.schema_registry import RegistryAccess
 from headrace_runtime.telemetry import names
@@ -33,6 +34,7 @@ from headrace_inference.transport.other_process import Ended, OtherProcess, Told
 from headrace_inference.transport.records.answers import write_answer
 from headrace_inference.transport.records.around import read_around
 from headrace_inference.transport.records.asked import AskedRecords, Form
+from headrace_inference.transport.records.payloads import Beginning, PayloadDesk
 
 _CHILD: Final = "headrace_inference.transport.records.child"
 _WORDS: Final = Words(
@@ -59,9 +61,19 @@ class RecordDesk:
     """Answers calls about records. Used in one event loop."""
 
     def __init__(
-        self, shelf: Shelf, specs: Specs, infer: Infer, access: RegistryAccess, capacity: Capacity, limit_s: float
+        self,
+        shelf: Shelf,
+        specs: Specs,
+        infer: Infer,
+        access: RegistryAccess,
+        capacity: Capacity,
+        limit_s: float,
+        payloads: Beginning,
     ) -> None:
-        """`infer` answers ModelInfer; reading the records of one call may take `limit_s` seconds."""
+        """`infer` answers ModelInfer; reading the records of one call may take `limit_s` seconds.
+
+        `payloads` returns the first bytes of a file of the object store, for records that refer to some.
+        """
         self._shelf = shelf
         self._specs = specs
         self._infer = infer
@@ -69,9 +81,11 @@ class RecordDesk:
         self._told: Told = {"registry_hosts": sorted(access.hosts), "registry_keys": str(access.keys_dir or "")}
         self._process = OtherProcess(_CHILD, _WORDS)
         self._admission = Admission(capacity)
+        self._payloads = PayloadDesk(payloads)
 
     def close(self) -> None:
-        """End the process that reads."""
+        """End the process that reads, and begin to fetch nothing more."""
+        self._payloads.close()
         self._process.close()
 
     async def predict(self, request: bytes, context: CallContext) -> bytes:
@@ -142,9 +156,16 @@ class RecordDesk:
         whole = {**told, "spec": spec.json.decode()}
         try:
             found, call = await self._ask(told, body)
-            return await self._ask(whole, body) if "unknown" in found else (found, call)
+            if "unknown" in found:
+                found, call = await self._ask(whole, body)
         except Ended:
             return await read_around(partial(self._ask, body=body), whole)
+        if "needs" not in found:
+            return found, call
+        # Asked of the spec: whoever reads hostile bytes is not trusted with the names of all that the store holds.
+        folders = json.loads(spec.json)["stream"]["references"]
+        async with self._payloads.fetched(found["needs"], folders, told["limit_s"]) as (held, payloads):
+            return await self._read_there({**told, "payloads": held}, spec, body + payloads)
 
     def _admit(self, work_s: float, size: int, left_s: float | None, now_s: float, priority: int) -> None:
         reason = self._admission.refusal(work_s, size, left_s, now_s, priority)
@@ -175,7 +196,9 @@ class RecordDesk:
         }
 
     async def _ask(self, told: Told, body: bytes) -> tuple[Told, bytes]:
-        return await self._process.ask(told, body, MOST_WAITING, MOST_BESIDE * self._limit_s)
+        # What is answered already has only to be written.
+        priority = FIRST if told["work"] == "write" else told["priority"] or NORMAL
+        return await self._process.ask(told, body, MOST_WAITING, MOST_BESIDE * self._limit_s, priority)
 
 
 @cache

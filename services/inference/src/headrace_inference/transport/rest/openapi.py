@@ -9,6 +9,8 @@ from functools import cache
 from importlib.metadata import version as installed_version
 from typing import Any
 
+from headrace_runtime.priorities import LAST
+
 from headrace_inference.transport.rest.paths import PATHS, Path
 from headrace_inference.transport.rest.schemas import SCHEMAS
 from headrace_inference.transport.rest.writing import write_json
@@ -27,6 +29,12 @@ _TIMEOUT = {
     "in": "header",
     "description": "Milliseconds that the caller waits for the answer",
     "schema": {"type": "integer", "minimum": 1},
+}
+_PRIORITY = {
+    "name": "Headrace-Priority",
+    "in": "header",
+    "description": "1 for the most urgent; 0 is usual, as 3 is",
+    "schema": {"type": "integer", "minimum": 0, "maximum": LAST},
 }
 _STYLE = (
     "body{font:16px sans-serif;max-width:60em;margin:2em auto;padding:0 1em}"
@@ -67,7 +75,7 @@ def _operation(each: Path) -> dict[str, Any]:
         "responses": {"200": _answered(each)},
     }
     if each.path.startswith(("/v1", "/v2")):
-        found["parameters"].append(_TIMEOUT)
+        found["parameters"] += [_TIMEOUT, _PRIORITY] if each.endpoint == "records" else [_TIMEOUT]
         kind, schema = ("application/json", "OpenAiError") if each.openai else ("application/problem+json", "Problem")
         content = {kind: {"schema": _ref(schema)}}
         found["responses"] |= {status: {"description": told, "content": content} for status, told in _STATUSES.items()}

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from headrace.events.v1 import record_pb2 as headrace_dot_events_dot_v1_dot_record__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-headrace/ingestion/v1/ingestion_service.proto\x12\x15headrace.ingestion.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fheadrace/events/v1/record.proto\"s\n\x0bPushRequest\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x10\n\x08\x62\x61tch_id\x18\x02 \x01(\t\x12\x0f\n\x07records\x18\x03 \x03(\x0c\x12/\n\x04\x66orm\x18\x04 \x01(\x0e\x32!.headrace.ingestion.v1.RecordForm\"n\n\x0cPushResponse\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\r\x12\x34\n\x08rejected\x18\x02 \x03(\x0b\x32\".headrace.events.v1.RecordRejected\x12\x16\n\x0erepeated_batch\x18\x03 \x01(\x08\"J\n\x10\x44\x65\x61\x64LetterFilter\x12\r\n\x05stage\x18\x01 \x01(\t\x12\x0c\n\x04rule\x18\x02 \x01(\t\x12\r\n\x05\x66ield\x18\x03 \x01(\t\x12\n\n\x02id\x18\x04 \x01(\t\"\xa9\x02\n\nDeadLetter\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05stage\x18\x02 \x01(\t\x12\x0c\n\x04rule\x18\x03 \x01(\t\x12\r\n\x05\x66ield\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\r\n\x05topic\x18\x06 \x01(\t\x12\x11\n\tpartition\x18\x07 \x01(\x05\x12\x0e\n\x06offset\x18\x08 \x01(\x03\x12\x0b\n\x03key\x18\t \x01(\x0c\x12\r\n\x05value\x18\n \x01(\x0c\x12/\n\x0breject_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07replays\x18\x0c \x01(\r\x12\x10\n\x08trace_id\x18\r \x01(\t\x12\x10\n\x08original\x18\x0e \x01(\x0c\x12\x10\n\x08withheld\x18\x0f \x01(\x08\x12\r\n\x05index\x18\x10 \x01(\x05\"\x81\x01\n\x16ListDeadLettersRequest\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x37\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\'.headrace.ingestion.v1.DeadLetterFilter\x12\r\n\x05limit\x18\x03 \x01(\r\x12\r\n\x05\x63ount\x18\x04 \x01(\x08\"\xc7\x01\n\x17ListDeadLettersResponse\x12\x31\n\x06letter\x18\x01 \x01(\x0b\x32!.headrace.ingestion.v1.DeadLetter\x12J\n\x06\x63ounts\x18\x02 \x03(\x0b\x32:.headrace.ingestion.v1.ListDeadLettersResponse.CountsEntry\x1a-\n\x0b\x43ountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"v\n\x18ReplayDeadLettersRequest\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x37\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\'.headrace.ingestion.v1.DeadLetterFilter\x12\x0f\n\x07\x64ry_run\x18\x03 \x01(\x08\"\x95\x01\n\x19ReplayDeadLettersResponse\x12\x31\n\x06letter\x18\x01 \x01(\x0b\x32!.headrace.ingestion.v1.DeadLetter\x12\x35\n\x07outcome\x18\x02 \x01(\x0e\x32$.headrace.ingestion.v1.ReplayOutcome\x12\x0e\n\x06reason\x18\x03 \x01(\t*C\n\nRecordForm\x12\x1b\n\x17RECORD_FORM_UNSPECIFIED\x10\x00\x12\x18\n\x14RECORD_FORM_FILE_ROW\x10\x01*\xa4\x01\n\rReplayOutcome\x12\x1e\n\x1aREPLAY_OUTCOME_UNSPECIFIED\x10\x00\x12\x1b\n\x17REPLAY_OUTCOME_ACCEPTED\x10\x01\x12\x1b\n\x17REPLAY_OUTCOME_REJECTED\x10\x02\x12\x1b\n\x17REPLAY_OUTCOME_REPEATED\x10\x03\x12\x1c\n\x18REPLAY_OUTCOME_EXHAUSTED\x10\x04\x32\xd1\x02\n\x10IngestionService\x12O\n\x04Push\x12\".headrace.ingestion.v1.PushRequest\x1a#.headrace.ingestion.v1.PushResponse\x12r\n\x0fListDeadLetters\x12-.headrace.ingestion.v1.ListDeadLettersRequest\x1a..headrace.ingestion.v1.ListDeadLettersResponse0\x01\x12x\n\x11ReplayDeadLetters\x12/.headrace.ingestion.v1.ReplayDeadLettersRequest\x1a\x30.headrace.ingestion.v1.ReplayDeadLettersResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-headrace/ingestion/v1/ingestion_service.proto\x12\x15headrace.ingestion.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fheadrace/events/v1/record.proto\"\xab\x01\n\x0bPushRequest\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x10\n\x08\x62\x61tch_id\x18\x02 \x01(\t\x12\x0f\n\x07records\x18\x03 \x03(\x0c\x12/\n\x04\x66orm\x18\x04 \x01(\x0e\x32!.headrace.ingestion.v1.RecordForm\x12\x36\n\x08\x63ontexts\x18\x05 \x03(\x0b\x32$.headrace.ingestion.v1.RecordContext\"_\n\rRecordContext\x12\x10\n\x03key\x18\x01 \x01(\x0cH\x00\x88\x01\x01\x12\x34\n\x07headers\x18\x02 \x03(\x0b\x32#.headrace.ingestion.v1.RecordHeaderB\x06\n\x04_key\"+\n\x0cRecordHeader\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c\"n\n\x0cPushResponse\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\r\x12\x34\n\x08rejected\x18\x02 \x03(\x0b\x32\".headrace.events.v1.RecordRejected\x12\x16\n\x0erepeated_batch\x18\x03 \x01(\x08\"F\n\x11PushStreamRequest\x12\x31\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\".headrace.ingestion.v1.PushRequest\"[\n\x12PushStreamResponse\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\x12\x33\n\x06\x61nswer\x18\x02 \x01(\x0b\x32#.headrace.ingestion.v1.PushResponse\"J\n\x10\x44\x65\x61\x64LetterFilter\x12\r\n\x05stage\x18\x01 \x01(\t\x12\x0c\n\x04rule\x18\x02 \x01(\t\x12\r\n\x05\x66ield\x18\x03 \x01(\t\x12\n\n\x02id\x18\x04 \x01(\t\"\xa9\x02\n\nDeadLetter\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05stage\x18\x02 \x01(\t\x12\x0c\n\x04rule\x18\x03 \x01(\t\x12\r\n\x05\x66ield\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\r\n\x05topic\x18\x06 \x01(\t\x12\x11\n\tpartition\x18\x07 \x01(\x05\x12\x0e\n\x06offset\x18\x08 \x01(\x03\x12\x0b\n\x03key\x18\t \x01(\x0c\x12\r\n\x05value\x18\n \x01(\x0c\x12/\n\x0breject_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07replays\x18\x0c \x01(\r\x12\x10\n\x08trace_id\x18\r \x01(\t\x12\x10\n\x08original\x18\x0e \x01(\x0c\x12\x10\n\x08withheld\x18\x0f \x01(\x08\x12\r\n\x05index\x18\x10 \x01(\x05\"\x81\x01\n\x16ListDeadLettersRequest\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x37\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\'.headrace.ingestion.v1.DeadLetterFilter\x12\r\n\x05limit\x18\x03 \x01(\r\x12\r\n\x05\x63ount\x18\x04 \x01(\x08\"\xc7\x01\n\x17ListDeadLettersResponse\x12\x31\n\x06letter\x18\x01 \x01(\x0b\x32!.headrace.ingestion.v1.DeadLetter\x12J\n\x06\x63ounts\x18\x02 \x03(\x0b\x32:.headrace.ingestion.v1.ListDeadLettersResponse.CountsEntry\x1a-\n\x0b\x43ountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"v\n\x18ReplayDeadLettersRequest\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x37\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\'.headrace.ingestion.v1.DeadLetterFilter\x12\x0f\n\x07\x64ry_run\x18\x03 \x01(\x08\"\x95\x01\n\x19ReplayDeadLettersResponse\x12\x31\n\x06letter\x18\x01 \x01(\x0b\x32!.headrace.ingestion.v1.DeadLetter\x12\x35\n\x07outcome\x18\x02 \x01(\x0e\x32$.headrace.ingestion.v1.ReplayOutcome\x12\x0e\n\x06reason\x18\x03 \x01(\t*C\n\nRecordForm\x12\x1b\n\x17RECORD_FORM_UNSPECIFIED\x10\x00\x12\x18\n\x14RECORD_FORM_FILE_ROW\x10\x01*\xa4\x01\n\rReplayOutcome\x12\x1e\n\x1aREPLAY_OUTCOME_UNSPECIFIED\x10\x00\x12\x1b\n\x17REPLAY_OUTCOME_ACCEPTED\x10\x01\x12\x1b\n\x17REPLAY_OUTCOME_REJECTED\x10\x02\x12\x1b\n\x17REPLAY_OUTCOME_REPEATED\x10\x03\x12\x1c\n\x18REPLAY_OUTCOME_EXHAUSTED\x10\x04\x32\xb8\x03\n\x10IngestionService\x12O\n\x04Push\x12\".headrace.ingestion.v1.PushRequest\x1a#.headrace.ingestion.v1.PushResponse\x12\x65\n\nPushStream\x12(.headrace.ingestion.v1.PushStreamRequest\x1a).headrace.ingestion.v1.PushStreamResponse(\x01\x30\x01\x12r\n\x0fListDeadLetters\x12-.headrace.ingestion.v1.ListDeadLettersRequest\x1a..headrace.ingestion.v1.ListDeadLettersResponse0\x01\x12x\n\x11ReplayDeadLetters\x12/.headrace.ingestion.v1.ReplayDeadLettersRequest\x1a\x30.headrace.ingestion.v1.ReplayDeadLettersResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,28 +35,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_LISTDEADLETTERSRESPONSE_COUNTSENTRY']._loaded_options = None
   _globals['_LISTDEADLETTERSRESPONSE_COUNTSENTRY']._serialized_options = b'8\001'
-  _globals['_RECORDFORM']._serialized_start=1349
-  _globals['_RECORDFORM']._serialized_end=1416
-  _globals['_REPLAYOUTCOME']._serialized_start=1419
-  _globals['_REPLAYOUTCOME']._serialized_end=1583
-  _globals['_PUSHREQUEST']._serialized_start=138
-  _globals['_PUSHREQUEST']._serialized_end=253
-  _globals['_PUSHRESPONSE']._serialized_start=255
-  _globals['_PUSHRESPONSE']._serialized_end=365
-  _globals['_DEADLETTERFILTER']._serialized_start=367
-  _globals['_DEADLETTERFILTER']._serialized_end=441
-  _globals['_DEADLETTER']._serialized_start=444
-  _globals['_DEADLETTER']._serialized_end=741
-  _globals['_LISTDEADLETTERSREQUEST']._serialized_start=744
-  _globals['_LISTDEADLETTERSREQUEST']._serialized_end=873
-  _globals['_LISTDEADLETTERSRESPONSE']._serialized_start=876
-  _globals['_LISTDEADLETTERSRESPONSE']._serialized_end=1075
-  _globals['_LISTDEADLETTERSRESPONSE_COUNTSENTRY']._serialized_start=1030
-  _globals['_LISTDEADLETTERSRESPONSE_COUNTSENTRY']._serialized_end=1075
-  _globals['_REPLAYDEADLETTERSREQUEST']._serialized_start=1077
-  _globals['_REPLAYDEADLETTERSREQUEST']._serialized_end=1195
-  _globals['_REPLAYDEADLETTERSRESPONSE']._serialized_start=1198
-  _globals['_REPLAYDEADLETTERSRESPONSE']._serialized_end=1347
-  _globals['_INGESTIONSERVICE']._serialized_start=1586
-  _globals['_INGESTIONSERVICE']._serialized_end=1923
+  _globals['_RECORDFORM']._serialized_start=1713
+  _globals['_RECORDFORM']._serialized_end=1780
+  _globals['_REPLAYOUTCOME']._serialized_start=1783
+  _globals['_REPLAYOUTCOME']._serialized_end=1947
+  _globals['_PUSHREQUEST']._serialized_start=139
+  _globals['_PUSHREQUEST']._serialized_end=310
+  _globals['_RECORDCONTEXT']._serialized_start=312
+  _globals['_RECORDCONTEXT']._serialized_end=407
+  _globals['_RECORDHEADER']._serialized_start=409
+  _globals['_RECORDHEADER']._serialized_end=452
+  _globals['_PUSHRESPONSE']._serialized_start=454
+  _globals['_PUSHRESPONSE']._serialized_end=564
+  _globals['_PUSHSTREAMREQUEST']._serialized_start=566
+  _globals['_PUSHSTREAMREQUEST']._serialized_end=636
+  _globals['_PUSHSTREAMRESPONSE']._serialized_start=638
+  _globals['_PUSHSTREAMRESPONSE']._serialized_end=729
+  _globals['_DEADLETTERFILTER']._serialized_start=731
+  _globals['_DEADLETTERFILTER']._serialized_end=805
+  _globals['_DEADLETTER']._serialized_start=808
+  _globals['_DEADLETTER']._serialized_end=1105
+  _globals['_LISTDEADLETTERSREQUEST']._serialized_start=1108
+  _globals['_LISTDEADLETTERSREQUEST']._serialized_end=1237
+  _globals['_LISTDEADLETTERSRESPONSE']._serialized_start=1240
+  _globals['_LISTDEADLETTERSRESPONSE']._serialized_end=1439
+  _globals['_LISTDEADLETTERSRESPONSE_COUNTSENTRY']._serialized_start=1394
+  _globals['_LISTDEADLETTERSRESPONSE_COUNTSENTRY']._serialized_end=1439
+  _globals['_REPLAYDEADLETTERSREQUEST']._serialized_start=1441
+  _globals['_REPLAYDEADLETTERSREQUEST']._serialized_end=1559
+  _globals['_REPLAYDEADLETTERSRESPONSE']._serialized_start=1562
+  _globals['_REPLAYDEADLETTERSRESPONSE']._serialized_end=1711
+  _globals['_INGESTIONSERVICE']._serialized_start=1950
+  _globals['_INGESTIONSERVICE']._serialized_end=2390
 # @@protoc_insertion_point(module_scope)

@@ -83,6 +83,7 @@ class PushRequest(_message.Message):
     BATCH_ID_FIELD_NUMBER: _builtins.int
     RECORDS_FIELD_NUMBER: _builtins.int
     FORM_FIELD_NUMBER: _builtins.int
+    CONTEXTS_FIELD_NUMBER: _builtins.int
     pipeline: _builtins.str
     """Name of the pipeline. Never empty."""
     batch_id: _builtins.str
@@ -93,6 +94,10 @@ class PushRequest(_message.Message):
     def records(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """The records in the pipeline's stream format, such as one JSON object each. Never empty."""
 
+    @_builtins.property
+    def contexts(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecordContext]:
+        """What a message of Kafka would say beside each record, which a SELECT may read. Empty, or one for each record."""
+
     def __init__(
         self,
         *,
@@ -100,14 +105,71 @@ class PushRequest(_message.Message):
         batch_id: _builtins.str = ...,
         records: _abc.Iterable[_builtins.bytes] | None = ...,
         form: Global___RecordForm.ValueType = ...,
+        contexts: _abc.Iterable[Global___RecordContext] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "form", b"form", "pipeline", b"pipeline", "records", b"records"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "contexts", b"contexts", "form", b"form", "pipeline", b"pipeline", "records", b"records"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PushRequest: _TypeAlias = PushRequest  # noqa: Y015
+
+@_typing.final
+class RecordContext(_message.Message):
+    """RecordContext is what stands beside the value of a record."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    HEADERS_FIELD_NUMBER: _builtins.int
+    key: _builtins.bytes
+    """The key, which a SELECT reads as $key. Unset for none."""
+    @_builtins.property
+    def headers(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecordHeader]:
+        """The headers, which a SELECT reads as $headers['name']. Empty for none."""
+
+    def __init__(
+        self,
+        *,
+        key: _builtins.bytes | None = ...,
+        headers: _abc.Iterable[Global___RecordHeader] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_key", b"_key", "key", b"key"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_key", b"_key", "headers", b"headers", "key", b"key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__key: _TypeAlias = _typing.Literal["key"]  # noqa: Y015
+    _WhichOneofArgType__key: _TypeAlias = _typing.Literal["_key", b"_key"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__key) -> _WhichOneofReturnType__key | None: ...
+
+Global___RecordContext: _TypeAlias = RecordContext  # noqa: Y015
+
+@_typing.final
+class RecordHeader(_message.Message):
+    """RecordHeader is one header of a record."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name. Never empty."""
+    value: _builtins.bytes
+    """Its value."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        value: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordHeader: _TypeAlias = RecordHeader  # noqa: Y015
 
 @_typing.final
 class PushResponse(_message.Message):
@@ -140,6 +202,58 @@ class PushResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PushResponse: _TypeAlias = PushResponse  # noqa: Y015
+
+@_typing.final
+class PushStreamRequest(_message.Message):
+    """PushStreamRequest is one batch of a stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCH_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def batch(self) -> Global___PushRequest:
+        """The batch, as Push takes it. Never unset."""
+
+    def __init__(
+        self,
+        *,
+        batch: Global___PushRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PushStreamRequest: _TypeAlias = PushStreamRequest  # noqa: Y015
+
+@_typing.final
+class PushStreamResponse(_message.Message):
+    """PushStreamResponse is the answer to one batch of a stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCH_ID_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
+    batch_id: _builtins.str
+    """The client's id of the batch. Never empty."""
+    @_builtins.property
+    def answer(self) -> Global___PushResponse:
+        """What became of it."""
+
+    def __init__(
+        self,
+        *,
+        batch_id: _builtins.str = ...,
+        answer: Global___PushResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "batch_id", b"batch_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PushStreamResponse: _TypeAlias = PushStreamResponse  # noqa: Y015
 
 @_typing.final
 class DeadLetterFilter(_message.Message):

@@ -40,6 +40,11 @@ class IngestionServiceStub:
                 request_serializer=headrace_dot_ingestion_dot_v1_dot_ingestion__service__pb2.PushRequest.SerializeToString,
                 response_deserializer=headrace_dot_ingestion_dot_v1_dot_ingestion__service__pb2.PushResponse.FromString,
                 _registered_method=True)
+        self.PushStream = channel.stream_stream(
+                '/headrace.ingestion.v1.IngestionService/PushStream',
+                request_serializer=headrace_dot_ingestion_dot_v1_dot_ingestion__service__pb2.PushStreamRequest.SerializeToString,
+                response_deserializer=headrace_dot_ingestion_dot_v1_dot_ingestion__service__pb2.PushStreamResponse.FromString,
+                _registered_method=True)
         self.ListDeadLetters = channel.unary_stream(
                 '/headrace.ingestion.v1.IngestionService/ListDeadLetters',
                 request_serializer=headrace_dot_ingestion_dot_v1_dot_ingestion__service__pb2.ListDeadLettersRequest.SerializeToString,
@@ -59,6 +64,18 @@ class IngestionServiceServicer:
     def Push(self, request, context):
         """Checks the records and writes those that pass, exactly once per batch id. Answers after the write is committed.
         RESOURCE_EXHAUSTED with grpc-retry-pushback-ms asks to send the batch again after that time: too much waits.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PushStream(self, request_iterator, context):
+        """Does the same with a stream of batches, which are written in their order, each exactly once per batch id; several may
+        share a transaction. Each is answered in its turn, after the write is committed. What is too much at a time is not
+        read yet: HTTP/2 tells the caller so. The first batch that cannot be written ends the stream with the status that
+        Push would have and its id in the message, and nothing behind it is written. Whoever goes on sends what was not
+        answered on another stream, from that batch on: what was written meanwhile is answered as it was. An instance that
+        stops answers what it has begun with, and ends its streams with UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -85,6 +102,11 @@ def add_IngestionServiceServicer_to_server(servicer, server):
                     servicer.Push,
                     request_deserializer=headrace_dot_ingestion_dot_v1_dot_ingestion__service__pb2.PushRequest.FromString,
                     response_serializer=headrace_dot_ingestion_dot_v1_dot_ingestion__service__pb2.PushResponse.SerializeToString,
+            ),
+            'PushStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.PushStream,
+                    request_deserializer=headrace_dot_ingestion_dot_v1_dot_ingestion__service__pb2.PushStreamRequest.FromString,
+                    response_serializer=headrace_dot_ingestion_dot_v1_dot_ingestion__service__pb2.PushStreamResponse.SerializeToString,
             ),
             'ListDeadLetters': grpc.unary_stream_rpc_method_handler(
                     servicer.ListDeadLetters,
@@ -125,6 +147,33 @@ class IngestionService:
             '/headrace.ingestion.v1.IngestionService/Push',
             headrace_dot_ingestion_dot_v1_dot_ingestion__service__pb2.PushRequest.SerializeToString,
             headrace_dot_ingestion_dot_v1_dot_ingestion__service__pb2.PushResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PushStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/headrace.ingestion.v1.IngestionService/PushStream',
+            headrace_dot_ingestion_dot_v1_dot_ingestion__service__pb2.PushStreamRequest.SerializeToString,
+            headrace_dot_ingestion_dot_v1_dot_ingestion__service__pb2.PushStreamResponse.FromString,
             options,
             channel_credentials,
             insecure,

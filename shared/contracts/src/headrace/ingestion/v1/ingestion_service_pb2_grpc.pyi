@@ -37,6 +37,14 @@ class IngestionServiceStub:
     """Checks the records and writes those that pass, exactly once per batch id. Answers after the write is committed.
     RESOURCE_EXHAUSTED with grpc-retry-pushback-ms asks to send the batch again after that time: too much waits.
     """
+    PushStream: _grpc.StreamStreamMultiCallable[_ingestion_service_pb2.PushStreamRequest, _ingestion_service_pb2.PushStreamResponse]
+    """Does the same with a stream of batches, which are written in their order, each exactly once per batch id; several may
+    share a transaction. Each is answered in its turn, after the write is committed. What is too much at a time is not
+    read yet: HTTP/2 tells the caller so. The first batch that cannot be written ends the stream with the status that
+    Push would have and its id in the message, and nothing behind it is written. Whoever goes on sends what was not
+    answered on another stream, from that batch on: what was written meanwhile is answered as it was. An instance that
+    stops answers what it has begun with, and ends its streams with UNAVAILABLE.
+    """
     ListDeadLetters: _grpc.UnaryStreamMultiCallable[_ingestion_service_pb2.ListDeadLettersRequest, _ingestion_service_pb2.ListDeadLettersResponse]
     """Streams dead letters, oldest first within each partition."""
     ReplayDeadLetters: _grpc.UnaryStreamMultiCallable[_ingestion_service_pb2.ReplayDeadLettersRequest, _ingestion_service_pb2.ReplayDeadLettersResponse]
@@ -50,6 +58,14 @@ class IngestionServiceAsyncStub(IngestionServiceStub):
     Push: _aio.UnaryUnaryMultiCallable[_ingestion_service_pb2.PushRequest, _ingestion_service_pb2.PushResponse]  # type: ignore[assignment]
     """Checks the records and writes those that pass, exactly once per batch id. Answers after the write is committed.
     RESOURCE_EXHAUSTED with grpc-retry-pushback-ms asks to send the batch again after that time: too much waits.
+    """
+    PushStream: _aio.StreamStreamMultiCallable[_ingestion_service_pb2.PushStreamRequest, _ingestion_service_pb2.PushStreamResponse]  # type: ignore[assignment]
+    """Does the same with a stream of batches, which are written in their order, each exactly once per batch id; several may
+    share a transaction. Each is answered in its turn, after the write is committed. What is too much at a time is not
+    read yet: HTTP/2 tells the caller so. The first batch that cannot be written ends the stream with the status that
+    Push would have and its id in the message, and nothing behind it is written. Whoever goes on sends what was not
+    answered on another stream, from that batch on: what was written meanwhile is answered as it was. An instance that
+    stops answers what it has begun with, and ends its streams with UNAVAILABLE.
     """
     ListDeadLetters: _aio.UnaryStreamMultiCallable[_ingestion_service_pb2.ListDeadLettersRequest, _ingestion_service_pb2.ListDeadLettersResponse]  # type: ignore[assignment]
     """Streams dead letters, oldest first within each partition."""
@@ -67,6 +83,20 @@ class IngestionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_ingestion_service_pb2.PushResponse, _abc.Awaitable[_ingestion_service_pb2.PushResponse]]:
         """Checks the records and writes those that pass, exactly once per batch id. Answers after the write is committed.
         RESOURCE_EXHAUSTED with grpc-retry-pushback-ms asks to send the batch again after that time: too much waits.
+        """
+
+    @_abc_1.abstractmethod
+    def PushStream(
+        self,
+        request_iterator: _MaybeAsyncIterator[_ingestion_service_pb2.PushStreamRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_ingestion_service_pb2.PushStreamResponse], _abc.AsyncIterator[_ingestion_service_pb2.PushStreamResponse]]:
+        """Does the same with a stream of batches, which are written in their order, each exactly once per batch id; several may
+        share a transaction. Each is answered in its turn, after the write is committed. What is too much at a time is not
+        read yet: HTTP/2 tells the caller so. The first batch that cannot be written ends the stream with the status that
+        Push would have and its id in the message, and nothing behind it is written. Whoever goes on sends what was not
+        answered on another stream, from that batch on: what was written meanwhile is answered as it was. An instance that
+        stops answers what it has begun with, and ends its streams with UNAVAILABLE.
         """
 
     @_abc_1.abstractmethod
