@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from headrace_client.cli.files import EncodingOption, FormatOption, require_new
+from headrace_client.cli.files import EncodingOption, FormatOption, require_new, write_text
 from headrace_client.cli.output import note, say
-from headrace_client.errors import InputInvalid
 
 if TYPE_CHECKING:
     from headrace_client.drafting import Draft
@@ -105,13 +104,9 @@ def _write(output: Path, text: str) -> None:
 
     from headrace_client.drafting import SCHEMA_FILE
 
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(text)
-        # The schema of this version: whoever edits the file gets its keys completed, offline too.
-        (output.parent / SCHEMA_FILE).write_text(json_schema())
-    except OSError as error:
-        raise InputInvalid(f"{output} cannot be written: {error.strerror}") from error
+    write_text(output, text)
+    # The schema of this version: whoever edits the file gets its keys completed, offline too.
+    write_text(output.parent / SCHEMA_FILE, json_schema())
 
 
 def _tell(draft: Draft) -> None:

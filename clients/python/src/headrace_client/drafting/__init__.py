@@ -20,7 +20,6 @@ from headrace_data.records import RecordChecker
 from headrace_data.spec import SpecInvalid, Stream, load_pipeline
 
 from headrace_client.drafting.errors import DraftImpossible, NothingDivides
-from headrace_client.drafting.numbers import PLAIN
 from headrace_client.drafting.observing import Observed, observe
 from headrace_client.drafting.roles import Roles, choose_roles
 from headrace_client.drafting.selecting import Selection, selection_for, with_digest
@@ -33,6 +32,7 @@ from headrace_client.drafting.writing import (
     csv_format,
     pipeline_yaml,
 )
+from headrace_client.written_numbers import PLAIN
 
 __all__ = ["SCHEMA_FILE", "Draft", "DraftImpossible", "draft_of_file", "draft_pipeline", "name_of"]
 

@@ -71,12 +71,24 @@ class Written:
     @property
     def sql(self) -> str:
         """The same as SQL, with {} for the text."""
+        return f"TRY_CAST({self.inner} AS DOUBLE)"
+
+    @property
+    def inner_beside_plain(self) -> str:
+        """SQL of a plain number's text, where some are plain already: a dot of theirs divides no thousands."""
+        if (".", "") not in self.steps:
+            return self.inner
+        return f"CASE WHEN contains({{}}, ',') THEN {self.inner} ELSE {{}} END"
+
+    @property
+    def inner(self) -> str:
+        """SQL of a plain number's text, with {} for the text."""
         inner = "{}"
         for old, new in self.steps:
             inner = f"replace({inner}, {_literal(old)}, '{new}')"
         if self.minus_behind:
             inner = f"regexp_replace(trim({inner}), '^(.*)-$', '-\\1')"
-        return f"TRY_CAST({inner} AS DOUBLE)"
+        return inner
 
 
 def ways_of(texts: Sequence[str], *, comma: bool = False) -> Iterator[Written]:
