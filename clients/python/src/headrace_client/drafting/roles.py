@@ -243,6 +243,8 @@ def _no_feature(field: Observed) -> str:
         return "its name belongs to a model's answers"
     if _names_something(field):
         return "a name for something, nothing to learn from"
+    if field.personal and field.type == "int64":
+        return f"numbers that are personal ({', '.join(field.personal)}), nothing to learn from"
     if field.constant:
         return "one value in the whole sample, nothing to learn from"
     if are_dates(field):
