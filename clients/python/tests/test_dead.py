@@ -170,7 +170,7 @@ def test_a_where_that_means_nothing_is_wrong_usage(headrace, ingestion, where):
     assert ingestion.requests == []
 
 
-def test_letters_are_told_by_rule_and_field_with_what_would_accept_them(headrace, registry, canned, ingestion):
+def test_letters_are_told_by_rule_and_field_with_what_accepts_them(headrace, registry, canned, ingestion, tmp_path):
     pipeline = load_pipeline(DIGITS.read_bytes())
     spec = PipelineSpec(json=pipeline.canonical_json(), digest=pipeline.digest)
     registry.pipelines = [PipelineApplied(pipeline="digits", spec=spec, partitions=3)]
@@ -199,9 +199,17 @@ def test_letters_are_told_by_rule_and_field_with_what_would_accept_them(headrace
         "example": {"id": "1:9", "reason": "pixels: element 3: expected 0 to 16, got 40"},
         "changes": ["stream.schema.pixels.range: [0, 40.0]"],
         "accepts": 2,
+        "gaps": 0,
         "tried": 2,
     }
     assert (second["rule"], second["field"], second["changes"], second["accepts"]) == ("json", None, [], None)
+    output = tmp_path / "changed.yaml"
+    assert f"`headrace apply {output}`" in headrace("dead", "groups", "digits", "--output", str(output)).stderr
+    assert [each.range for each in load_pipeline(output.read_bytes()).stream.fields if each.range] == [(0, 40), (0, 9)]
+    assert headrace("dead", "groups", "digits", "--output", str(output)).exit_code == 1
+    ingestion.letters = [BROKEN]
+    told = headrace("dead", "groups", "digits", "--output", str(tmp_path / "none.yaml"))
+    assert (told.exit_code, "would plainly accept its dead letters" in told.stderr) == (1, True)
     ingestion.letters = []
     assert headrace("dead", "groups", "digits").stderr == "no dead letters of 'digits'\n"
 

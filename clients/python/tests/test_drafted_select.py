@@ -82,6 +82,39 @@ def test_a_name_that_a_tensor_cannot_have_gets_a_plain_one(key: str, name: str) 
             [1, 1, 0],
         ),
         (["red", "n/a", "blue"], "nullif(v, 'n/a')", ["red", None, "blue"]),
+        (["red", "#DIV/0!", "-"], "nullif(v, '#DIV/0!')", ["red", None, "-"]),
+        (
+            ["1.5", "n.a.", "--", "#WERT!"],
+            "TRY_CAST(nullif(nullif(nullif(v, '#WERT!'), '--'), 'n.a.') AS DOUBLE)",
+            [1.5],
+        ),
+        (["$1,234.50", "-$7"], "TRY_CAST(replace(replace(v, '$', ''), ',', '') AS DOUBLE)", [1234.5, -7.0]),
+        (
+            ["1.234,50 €", "-7,25 €"],
+            "TRY_CAST(replace(replace(replace(v, '€', ''), '.', ''), ',', '.') AS DOUBLE)",
+            [1234.5, -7.25],
+        ),
+        (["EUR 3.5", "EUR 20.25"], "TRY_CAST(replace(v, 'EUR', '') AS DOUBLE)", [3.5, 20.25]),
+        (["1,234", "12,345,678", "9"], "TRY_CAST(replace(v, ',', '') AS DOUBLE)", [1234.0, 12345678.0, 9.0]),
+        (["1,250", "0,125"], "TRY_CAST(replace(v, ',', '.') AS DOUBLE)", [1.25, 0.125]),
+        (
+            ["(1,234.00)", "5.00"],
+            "TRY_CAST(replace(replace(replace(v, ',', ''), '(', '-'), ')', '') AS DOUBLE)",
+            [-1234.0],
+        ),
+        (["1'234.5", "2.5"], "TRY_CAST(replace(v, '''', '') AS DOUBLE)", [1234.5, 2.5]),
+        (["1\u202f234,5", "2,5"], "TRY_CAST(replace(replace(v, chr(8239), ''), ',', '.') AS DOUBLE)", [1234.5, 2.5]),
+        (["1 234,5", "2,5"], "TRY_CAST(replace(replace(v, ' ', ''), ',', '.') AS DOUBLE)", [1234.5, 2.5]),
+        (["12,5 %", "8,0 %"], "TRY_CAST(replace(replace(v, '%', ''), ',', '.') AS DOUBLE)", [12.5, 8.0]),
+        (["12.50-", "3.25"], "TRY_CAST(regexp_replace(trim(v), '^(.*)-$', '-\\1') AS DOUBLE)", [-12.5, 3.25]),
+        (["\u22121.5", "2.5"], "TRY_CAST(replace(v, '\u2212', '-') AS DOUBLE)", [-1.5, 2.5]),
+        (["k17", "k18"], None, ["k17", "k18"]),
+        (
+            ["Ja", "nein", "JA"],
+            "CASE WHEN lower(v) IN ('yes', 'y', 'true', 't', 'on', 'ja') THEN true WHEN lower(v) IN "
+            "('no', 'n', 'false', 'f', 'off', 'nein') THEN false END",
+            [1, 0, 1],
+        ),
         (["007", "123"], None, ["007", "123"]),
     ],
 )
@@ -93,6 +126,47 @@ def test_texts_that_stand_for_something_else_are_read(values: list[Any], sql: st
     assert checked.batch.column("v").to_pylist()[: len(read)] == read
     assert lines(draft).get("v") == sql
     assert draft.selects == (sql is not None)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "texts", "seconds"),
+    [
+        ("%d.%m.%Y", ["31.01.2026", "1.2.2026"], [1769817600, 1769904000]),
+        ("%d/%m/%Y", ["31/01/2026", "01/02/2026"], [1769817600, 1769904000]),
+        ("%m/%d/%y", ["01/31/26", "2/1/26"], [1769817600, 1769904000]),
+        ("%d-%b-%Y", ["31-Jan-2026", "01-Feb-2026"], [1769817600, 1769904000]),
+        ("%B %d, %Y", ["January 31, 2026", "February 1, 2026"], [1769817600, 1769904000]),
+        ("%m/%d/%Y %I:%M %p", ["1/31/2026 1:05 PM", "2/1/2026 12:00 AM"], [1769864700, 1769904000]),
+        ("%d/%m/%Y %H:%M", ["01/02/2026 00:00", "03/02/2026 13:30"], [1769904000, 1770125400]),
+    ],
+)
+def test_dates_become_seconds_in_the_ways_that_people_write_them(
+    pattern: str, texts: list[str], seconds: list[int]
+) -> None:
+    records = [{"id": f"r{n}", "Datum": texts[n % 2], "y": "ab"[n % 2]} for n in range(40)]
+    draft, checked = drafted(records)
+    assert lines(draft)["Datum"] == f"epoch_us(try_strptime(Datum, '{pattern}')) // 1000000"
+    assert checked.batch.column("Datum").to_pylist()[:2] == seconds
+    # Where days and months could be each other, the draft asks.
+    assert all(("which is day" in told) == (pattern == "%d/%m/%Y %H:%M") for told in (draft.text, str(draft.doubts)))
+
+
+def test_a_few_words_among_numbers_are_missing_and_named() -> None:
+    records = [{"id": f"r{n}", "v": "<0.1" if n % 5 == 0 else f"{n}.5", "y": "ab"[n % 2]} for n in range(100)]
+    draft, checked = drafted(records)
+    assert (lines(draft)["v"], checked.unread) == ("TRY_CAST(v AS DOUBLE)", {"v": 20})
+    assert "'<0.1' (20) cannot be read so, and become missing" in draft.text
+
+
+def test_rows_without_a_name_are_divided_by_what_they_hold() -> None:
+    records: list[dict[str, Any]] = [{"a": n / 2, "b c": n % 3 / 2, "kind": "xy"[n % 2]} for n in range(40)]
+    draft, checked = drafted([*records, {"a": None, "kind": "x"}, records[0]])
+    assert checked.rejected == []
+    assert lines(draft)["row"] == "md5(concat_ws('|', a, \"b c\"))"
+    pipeline = load_pipeline(draft.text)
+    assert (pipeline.stream.key, draft.roles.split_by) == (None, None)
+    digests = checked.batch.column("row").to_pylist()
+    assert (len({*digests}), digests[0] == digests[-1]) == (41, True)
 
 
 def test_a_moment_becomes_seconds_and_a_long_number_keeps_its_digits() -> None:
@@ -122,5 +196,7 @@ def test_flat_records_with_plain_names_and_values_need_none() -> None:
     ]
     draft, checked = drafted(records)
     assert not draft.selects
-    assert "select" not in draft.text
+    assert "  select:" not in draft.text
+    # What was left out can be read, and the draft says how.
+    assert "`epoch_us(TRY_CAST(at AS TIMESTAMPTZ)) // 1000000 AS at` in stream.select makes seconds of it" in draft.text
     assert checked.rejected == []

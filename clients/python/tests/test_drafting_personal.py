@@ -41,6 +41,15 @@ def test_what_is_found_is_named_with_a_proposal_that_can_be_applied() -> None:
     assert pipeline.stream.personal.fields == {"call": "hash", "agent": "mask", "text": "drop"}
 
 
+def test_numbers_of_cards_are_found_and_not_learned_from() -> None:
+    cards = [4111111111111111, 5555555555554444, 378282246310005]
+    records = [{**each, "card": cards[n % 3], "amount": 10**15 + n} for n, each in enumerate(RECORDS)]
+    text = draft_pipeline("calls", encoded(records)).text
+    assert "left out: card: numbers that are personal (card), nothing to learn from" in text
+    assert "text: drop, card: drop}}" in text
+    assert "{name: amount, type: int64, role: feature}" in text
+
+
 def test_the_command_notes_it(headrace, monkeypatch) -> None:
     monkeypatch.setattr("headrace_client.sampling.newest_records", lambda topic, sample: encoded(RECORDS))
     noted = headrace("init", "--topic", "calls").stderr

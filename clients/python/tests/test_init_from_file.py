@@ -59,6 +59,15 @@ def test_what_cannot_be_drafted_from_says_why(headrace, tmp_path) -> None:
     assert drafted.exit_code == 0, drafted.stderr
     assert load_pipeline(drafted.stdout).name == "customers"
     assert headrace("init").exit_code == 2
+    # What Excel calls Unicode text says so itself.
+    drafted = headrace("init", "--from", str(sheet(tmp_path / "unicode.csv", "utf-16")), "--label", "Gekündigt")
+    assert (drafted.exit_code, load_pipeline(drafted.stdout).stream.label.name) == (0, "Gekundigt")
+    refused = headrace("init", "--from", str(sheet(tmp_path / "bare.csv", "utf-16-le")))
+    assert (refused.exit_code, "say --encoding utf-16-le" in refused.stderr) == (1, True)
+    rows = tmp_path / "rows.csv"
+    rows.write_text("".join(f"k{n},{n}.5,{'ab'[n % 2]}\n" for n in range(30)))
+    drafted = headrace("init", "--from", str(rows))
+    assert "the first line is taken for the names of the columns, 'k0', '0.5', 'a': if it is a row" in drafted.stderr
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "json"])

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 from headrace.ingestion.v1 import ingestion_service_pb2 as messages
-from headrace_client.proposing import Proposal, grouped, proposal
+from headrace_client.proposing import Proposal, grouped, proposal, together
+from headrace_client.yaml_texts import document
 from headrace_data.records import RecordChecker
 from headrace_data.spec import load_pipeline
 
@@ -96,7 +97,8 @@ def test_a_change_is_told_that_accepts_them(changes: list[dict[str, Any]], clean
     if told is None:
         assert len(rejected(*changes, clean=clean)[1]) < len(changes)
         return
-    assert proposed(*changes, clean=clean) == Proposal(tuple(told), len(changes), len(changes))
+    gaps = sum(change == {"amount": None} or ... in change.values() for change in changes)
+    assert proposed(*changes, clean=clean) == Proposal(tuple(told), len(changes), len(changes), gaps)
 
 
 @pytest.mark.parametrize(
@@ -117,15 +119,24 @@ def test_nothing_is_told_where_no_change_is_plain(changes: list[dict[str, Any]])
 @pytest.mark.parametrize(
     ("field", "texts", "told"),
     [
-        ("amount", ["1.5", "-2e3"], 'TRY_CAST("amount" AS DOUBLE) AS "amount"'),
-        ("amount", ["1,5", "12", "1.234"], "TRY_CAST(replace(\"amount\", ',', '.') AS DOUBLE) AS \"amount\""),
-        ("amount", ["1,234.5", "1,000"], "TRY_CAST(replace(\"amount\", ',', '') AS DOUBLE) AS \"amount\""),
-        ("age", ["12 "], 'TRY_CAST("age" AS BIGINT) AS "age"'),
-        ("city", [12, 1.5], 'CAST("city" AS VARCHAR) AS "city"'),
+        ("amount", ["1.5", "-2e3"], "TRY_CAST(amount AS DOUBLE) AS amount"),
+        ("amount", ["1,5", "12", "1.234"], "TRY_CAST(replace(amount, ',', '.') AS DOUBLE) AS amount"),
+        ("amount", ["1,234.5", "1,000"], "TRY_CAST(replace(amount, ',', '') AS DOUBLE) AS amount"),
+        # What was sound before stays so: a dot among plain numbers divides no thousands.
+        (
+            "amount",
+            ["1.234,5", "2,5", "7.25"],
+            "TRY_CAST(CASE WHEN contains(amount, ',') THEN replace(replace(amount, '.', ''), ',', '.') ELSE amount END "
+            "AS DOUBLE) AS amount",
+        ),
+        ("amount", ["$1,234.50", "7"], "TRY_CAST(replace(replace(amount, '$', ''), ',', '') AS DOUBLE) AS amount"),
+        ("age", ["12 "], "TRY_CAST(age AS BIGINT) AS age"),
+        ("city", [12, 1.5], "CAST(city AS VARCHAR) AS city"),
         (
             "open",
             ["Yes ", "no", 1],
-            "lower(trim(\"open\")) IN ('1', 'j', 'ja', 'on', 't', 'true', 'y', 'yes') AS \"open\"",
+            "CASE WHEN lower(trim(open)) IN ('yes', 'true', '1') THEN true "
+            "WHEN lower(trim(open)) IN ('no', 'false', '0') THEN false END AS open",
         ),
     ],
 )
@@ -143,8 +154,54 @@ def test_words_for_nothing_become_gaps_that_are_filled() -> None:
         "stream.schema.amount.nullable: true",
         "prepare.transform.amount.impute: median",
         "prepare.clean.missing: {any: [note]}",
-        "stream.select: TRY_CAST(replace(\"amount\", ',', '.') AS DOUBLE) AS \"amount\"",
+        "stream.select: TRY_CAST(replace(amount, ',', '.') AS DOUBLE) AS amount",
     )
+
+
+def test_texts_that_are_no_numbers_are_told_as_gaps_or_are_too_many() -> None:
+    found = proposed(*({"amount": text} for text in ("3,5", "4,5", "five", "n/a")))
+    assert found is not None
+    assert (found.accepts, found.gaps) in ((4, 2), (None, 0))
+    assert proposed(*({"amount": text} for text in ("3,5", "low", "high"))) is None
+    # A fraction is none of int64, and rows of before hold what float64 does not.
+    spec, letters = rejected({"y": 1.5}, {"age": "1,5"})
+    assert [proposal(group, spec) and proposal(group, spec).changes[0] for group in grouped(letters)] == [
+        None,
+        "stream.schema.age.type: float64",
+    ]
+
+
+def test_all_changes_together_make_a_document_that_takes_all_of_it() -> None:
+    changes: list[dict[str, Any]] = [
+        *({"amount": text} for text in ("1.234,5", "n/a")),
+        {"city": ""},
+        {"open": "Ja"},
+        {"age": 130},
+        {"note": 7},
+        {"y": None},
+    ]
+    spec, letters = rejected(*changes)
+    found = together(grouped(letters), spec)
+    assert found is not None
+    pipeline = load_pipeline(document(found))
+    assert pipeline.plain() == found
+    values = [letter.value for letter in letters]
+    checked = RecordChecker(pipeline.stream).check(values, [0] * len(values), range(len(values)))
+    assert [(each.rule, each.field) for each in checked.rejected] == [("missing", "y")]
+    rows = checked.batch.to_pylist()
+    assert [row["amount"] for row in rows[:3]] == [1234.5, None, 1.5]
+    assert (rows[3]["open"], rows[2]["city"], rows[-1]["note"]) == (1, "", "7")
+    # A field that the SELECT takes as it is may be computed, too; one that is computed is left to its author.
+    spec["stream"]["select"] = f"{found['stream']['select']}"
+    (again, *_) = grouped(letters)
+    assert proposal(again, spec) is None
+    spec["stream"]["select"] = ", ".join(f"a.{name} AS {name}" for name in GOOD)
+    letters[0].value = json.dumps({"a": GOOD | {"amount": "2,5"}}).encode()
+    (group,) = grouped(letters[:1])
+    told = proposal(group, spec)
+    assert told is not None
+    assert told.changes == ("stream.select: TRY_CAST(replace(a.amount, ',', '.') AS DOUBLE) AS amount",)
+    assert told.accepts == 1
 
 
 def cleaned(rule: str, name: str, reason: str, **record: Any) -> messages.DeadLetter:
@@ -164,7 +221,7 @@ def test_what_a_cleaning_rule_dropped_is_kept_by_another() -> None:
     ]
     assert [proposal(group, spec) for group in grouped(letters)] == [
         Proposal(("stream.schema.age.range: [-1, 130]",), 2, 2),
-        Proposal(("prepare.clean.missing: keep",), 1, 1),
+        Proposal(("prepare.clean.missing: keep",), 1, 1, 1),
         Proposal(("prepare.clean.duplicates: keep",), None, 0),
         Proposal(("prepare.clean.personal.email: mask",), None, 0),
         None,
@@ -182,7 +239,7 @@ def test_of_records_that_are_withheld_nothing_is_tried() -> None:
     assert "stream.schema.amount.nullable: true" in told.changes
     letter.withheld, letter.value = False, json.dumps(GOOD | {"amount": None}).encode()
     (group,) = grouped([letter])
-    assert proposal(group, spec) == Proposal(told.changes, 1, 1)
+    assert proposal(group, spec) == Proposal(told.changes, 1, 1, 1)
 
 
 @pytest.mark.parametrize("rule", ["missing", "type", "shape", "overflow", "outOfRange", "schema", "avro"])

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from headrace_data.errors import FileInvalid
 from headrace_data.file_samples import sample_of
-from headrace_data.file_texts import digest_of, recoded, require_encoding
+from headrace_data.file_texts import digest_of, marked_encoding, recoded, require_encoding
 from headrace_data.files import rows_of_file
 from headrace_data.spec import Stream
 
@@ -30,8 +30,12 @@ def arrow(make: Callable[..., pa.ipc.RecordBatchStreamWriter], table: pa.Table) 
         ("sep=|\na|b\n1|\n", "|", ["a", "b"], {"a": 1, "b": None}),
         ('\ufeff"a";"b, c"\n"1,5";"x;y"\n2;z\n', ";", ["a", "b, c"], {"a": "1,5", "b, c": "x;y"}),
         ("a\tb\n007\tTRUE\n008\tfalse\n", "\t", ["a", "b"], {"a": "007", "b": True}),
-        (",a\n0,[1,2]\n".replace("[1,2]", '"[1,2]"'), ",", ["column 1", "a"], {"a": [1, 2]}),
-        ("a\n1\n2\n", ",", ["a"], {"a": 1}),
+        (',a\n0,"[1,2]"\n', ",", ["column 1", "a"], {"column 1": 0, "a": [1, 2]}),
+        ("a,b,a,a\n1,x,2,3\n", ",", ["a", "b", "a 2", "a 3"], {"a": 1, "b": "x", "a 2": 2, "a 3": 3}),
+        ("a,b\n1,x,,\n", ",", ["a", "b"], {"a": 1, "b": "x"}),
+        ('a,"b\n(in kg)"\r\n1,"x\ny"\r\n', ",", ["a", "b\n(in kg)"], {"a": 1, "b\n(in kg)": "x\ny"}),
+        ("a;b;c\n1.250;0,5;7.5\n", ";", ["a", "b", "c"], {"a": "1.250", "b": "0,5", "c": 7.5}),
+        ("a;b\n1.250;0.5\n", ";", ["a", "b"], {"a": 1.25, "b": 0.5}),
     ],
 )
 def test_cells_of_a_column_are_numbers_where_all_are(
@@ -54,6 +58,19 @@ def test_a_sample_is_of_the_whole_file_and_the_same_each_time() -> None:
     assert part.as_sent(STREAM)[:1] == [b'{"n":%d,"city":"c%d"}' % (numbers[0], numbers[0] // 1000)]
 
 
+def test_a_line_that_cannot_be_divided_is_a_fault_of_its_own() -> None:
+    (rows,) = rows_of_file(io.BytesIO(b'n,city\n1,a\n2,"say "hi" now"\n\n3,c\n'), "csv", STREAM)
+    assert (list(rows.numbers), rows.values[0], rows.values[2]) == (
+        [0, 1, 3],
+        b'{"n":1,"city":"a"}',
+        b'{"n":3,"city":"c"}',
+    )
+    assert rows.faults == {
+        1: 'line 3: expected a quote inside a cell in quotes to be doubled, as "", or a delimiter behind the cell'
+    }
+    assert rows.values[1] == rb'["2,\"say \"hi\" now\""]'
+
+
 @pytest.mark.parametrize("make", [pa.ipc.new_file, pa.ipc.new_stream])
 def test_arrow_is_read_as_a_file_and_as_a_stream(make: Callable[..., pa.ipc.RecordBatchStreamWriter]) -> None:
     table = pa.table({"n": [1.5, None, 2.5, 3.5], "city": ["a", "b", "c", "d"], "raw": [b"x"] * 4})
@@ -70,10 +87,12 @@ def test_arrow_is_read_as_a_file_and_as_a_stream(make: Callable[..., pa.ipc.Reco
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b"a,a\n1,2\n", "each column once, got 'a' more than once"),
+        (b"a\n1\n2\n", "columns divided by comma, semicolon, tab or |, got one in line 1: 'a'"),
+        (b"Sales 2025\n\n# of all\na;b\n1;x\n", "in line 1, got 'Sales 2025': line 4 is the first with several cells"),
+        (b"a,b\n1,2,3\n", "expected rows, got none, but 1 such as: expected 2 columns, got 3"),
         (b"", "a header with the names of the columns, got none"),
         (b"a,b\n", "expected rows, got none"),
-        (b'a,b\n1,"', "expected csv, got what cannot be read as that"),
+        (b'a,b\n1,x\n2,"x\n3,y\n', "line 3: expected a quote at the end of the cell that begins with one here"),
     ],
 )
 def test_what_is_no_table_is_told(data: bytes, reason: str) -> None:
@@ -85,7 +104,7 @@ def test_texts_in_other_encodings_are_told_and_read() -> None:
     text = "n;city\r\n1;a\r\n2;Köln, Umsatz in €\r\n"
     for encoding, told in (
         ("windows-1252", "got the byte 0xf6 in line 3. Spreadsheets write windows-1252, in which it says '2;Köln, Um"),
-        ("utf-16", "expected UTF-8, got utf-16: say --encoding utf-16"),
+        ("utf-16-le", "got zeros between letters, as in utf-16-le: say --encoding utf-16-le"),
     ):
         data = text.encode(encoding)
         with pytest.raises(FileInvalid, match=told.replace(".", r"\.")):
@@ -95,6 +114,8 @@ def test_texts_in_other_encodings_are_told_and_read() -> None:
         assert rows[0].values[1] == '{"n":2,"city":"Köln, Umsatz in €"}'.encode()
         assert digest_of(io.BytesIO(data)) == digest_of(io.BytesIO(data))
     assert digest_of(io.BytesIO(text.encode()), is_text=True) == digest_of(io.BytesIO(text.encode()))
+    marks = [marked_encoding(io.BytesIO(text.encode(each))) for each in ("utf-16", "utf-8", "utf-8-sig", "utf-16-be")]
+    assert marks == ["utf-16", "", "", ""]
     for name in ("no-such", "hex"):
         with pytest.raises(FileInvalid, match="expected an encoding such as windows-1252"):
             require_encoding(name)

@@ -162,6 +162,12 @@ def test_a_letter_holds_what_is_sound_as_it_would_be_stored() -> None:
     assert number["call"] == json.loads(told.letter(record(call="7")) or b"")["call"]
     assert number["note"] is None
     assert "other" not in number
+    # Values that stand a field further on are personal where no treatment is.
+    of = checker("personal: {key: people, fields: {call: hash}}")
+    shifted = record(customer="c-2", note="ada@example.org, ring", minutes="x", state=4111111111111111)
+    letter = json.loads(of.letter(shifted) or b"")
+    assert (letter["customer"], letter["note"], letter.keys()) == ("c-2", "[email], ring", {"call", "customer", "note"})
+    assert json.loads(of.letter(record(minutes=None)) or b"")["state"] == 1
 
 
 @pytest.mark.parametrize(

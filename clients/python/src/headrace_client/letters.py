@@ -50,6 +50,7 @@ def group_view(group: Group, proposed: Proposal | None) -> View:
         "example": {"id": group.example.id, "reason": group.example.reason},
         "changes": list(proposed.changes) if proposed else [],
         "accepts": proposed.accepts if proposed else None,
+        "gaps": proposed.gaps if proposed else 0,
         "tried": proposed.tried if proposed else 0,
     }
 

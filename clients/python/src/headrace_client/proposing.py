@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -16,9 +15,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from headrace.ingestion.v1 import ingestion_service_pb2 as messages
 
+from headrace_client.words import NO, YES, is_no_number
+from headrace_client.written_numbers import PLAIN, Written, ways_of
 from headrace_client.yaml_texts import flow
 
 if TYPE_CHECKING:
+    from headrace_data.select.tree import Leaf
     from headrace_data.spec import Stream
 
 MOST_TRIED: Final = 1000
@@ -28,11 +30,16 @@ ROWS: Final = "preprocessing"
 FILE_ROWS: Final = "file"
 """The same of rows of files that were pushed."""
 _WIDER: Final = {"float32": "float64", "int8": "int64", "uint8": "int64", "int16": "int64", "int32": "int64"}
+_HELD: Final = ("int8", "uint8", "int16", "uint16", "int32", "uint32")
+"""Types of whole numbers of which float64 holds each."""
 _LIMITS: Final = {"int8": 2**7, "uint8": 2**8, "int16": 2**15, "int32": 2**31, "int64": 2**63, "float32": 2.0**128}
-_NO_VALUE: Final = {"", "-", "--", "?", ".", "na", "n/a", "n.a.", "nan", "nil", "none", "null", "missing", "unknown"}
-_YES: Final = ("1", "j", "ja", "on", "t", "true", "y", "yes")
-_NO: Final = ("0", "f", "false", "n", "nein", "no", "off")
 _KINDS: Final = ("email", "iban", "card", "ip", "phone")
+_YES_TOO: Final = (*YES, "1")
+_NO_TOO: Final = (*NO, "0")
+_SENT: Final = ("true", "1", "false", "0")
+"""What those are in an expression that were sound before."""
+_LEAST_READ: Final = 0.5
+"""Share of texts that are numbers from which on the others are taken for faults among them."""
 
 Spec = dict[str, Any]
 """A pipeline's document as plain values, every default filled in."""
@@ -51,9 +58,15 @@ class Group:
     values: list[bytes] = dataclasses.field(default_factory=list)
     """The records of the first ones, as far as their letters hold them."""
 
-    def found(self) -> list[Any]:
+    def found(self, draft: _Draft) -> list[Any]:
         """Return what these records have for the field; None where they have nothing."""
-        return [record.get(self.field) for record in map(_record, self.values) if record is not None]
+        records = [record for record in map(_record, self.values) if record is not None]
+        place = None if self.stage == ROWS else draft.place(self.field)
+        if place is None or not draft.spec["stream"].get("select"):
+            return [record.get(self.field) for record in records]
+        from headrace_data.select.values import Found
+
+        return Found(records, None).values(place)
 
 
 @dataclass(frozen=True)
@@ -65,6 +78,8 @@ class Proposal:
     accepts: int | None
     """How many of `tried` letters it accepts; None where that cannot be tried here."""
     tried: int
+    gaps: int = 0
+    """How many of those that it accepts have no value for the field then."""
 
 
 @dataclass
@@ -82,6 +97,36 @@ class _Draft:
     def set_field(self, name: str, key: str, value: object) -> None:
         self.entry(name)[key] = value
         self.changes.append(f"stream.schema.{name}.{key}: {flow(value)}")
+
+    def place(self, name: str) -> Leaf | None:
+        """Return where a record has the value of a field; None of one that is computed, or where that is unknown."""
+        from headrace_data.select.tree import Leaf
+
+        if not self.spec["stream"].get("select"):
+            return Leaf((name,))
+        try:
+            from headrace_data.select.checking import compiled
+
+            return compiled(_stream(self.spec)).taken.get(name)
+        except ImportError:
+            return None  # what reads a SELECT is not installed here
+
+    def read(self, name: str, expression: str) -> None:
+        """Let the SELECT compute a field, whose place is {} in the expression."""
+        from headrace_data.select.tree import Leaf
+
+        stream = self.spec["stream"]
+        place = str(self.place(name))
+        told = f"{expression.replace('{}', place)} AS {Leaf((name,))}"
+        if stream.get("select"):
+            from headrace_data.select.checking import text_without
+
+            others = text_without(_stream(self.spec), name)
+        else:
+            names = [str(self.place(entry["name"])) for entry in stream["schema"] if entry["name"] != name]
+            others = ",\n".join(f"{each} AS {each}" for each in names)
+        stream["select"] = f"{others},\n{told}" if others else told
+        self.changes.append(f"stream.select: {told}")
 
     def set_clean(self, key: str, value: object) -> None:
         self.spec["prepare"]["clean"][key] = value
@@ -103,16 +148,31 @@ def grouped(letters: Iterable[messages.DeadLetter]) -> list[Group]:
 
 def proposal(group: Group, spec: Spec) -> Proposal | None:
     """Return the change of a spec that would accept a group's records; None where none is plain."""
-    names = [entry["name"] for entry in spec["stream"]["schema"]]
-    if group.rule not in _RULES or (group.rule not in _UNTOLD and group.field not in names):
-        return None
     draft = _Draft(deepcopy(spec))
-    if not _RULES[group.rule](group, draft) or not draft.changes:
+    if not _changes(group, draft):
         return None
     if group.rule in _UNTOLD or not group.values:
         return Proposal(tuple(draft.changes), None, 0)
-    accepts = _accepted(draft.spec, group)
-    return Proposal(tuple(draft.changes), accepts, len(group.values)) if accepts != 0 else None
+    accepts, gaps = _accepted(draft.spec, group)
+    return Proposal(tuple(draft.changes), accepts, len(group.values), gaps) if accepts != 0 else None
+
+
+def together(groups: Sequence[Group], spec: Spec) -> Spec | None:
+    """Return a spec with the changes for all groups; None where none is plain."""
+    found = deepcopy(spec)
+    for group in groups:
+        # What cannot be changed beside what was, or is already, is left as it is.
+        if proposal(group, found) is not None:
+            draft = _Draft(found)
+            _changes(group, draft)
+    return found if found != spec else None
+
+
+def _changes(group: Group, draft: _Draft) -> bool:
+    names = [entry["name"] for entry in draft.spec["stream"]["schema"]]
+    if group.rule not in _RULES or (group.rule not in _UNTOLD and group.field not in names):
+        return False
+    return _RULES[group.rule](group, draft) and bool(draft.changes)
 
 
 def read_as(stream: Stream, stage: str) -> Stream:
@@ -122,8 +182,17 @@ def read_as(stream: Stream, stage: str) -> Stream:
     return stream.in_json if stage == FILE_ROWS else stream
 
 
-def _accepted(spec: Spec, group: Group) -> int | None:
-    """Return how many records a pipeline takes; None where this installation cannot tell, 0 where it is no pipeline."""
+def _stream(spec: Spec) -> Stream:
+    from headrace_data.spec import parse_canonical
+
+    return parse_canonical(json.dumps(spec).encode()).stream
+
+
+def _accepted(spec: Spec, group: Group) -> tuple[int | None, int]:
+    """Return how many records a pipeline takes, and how many of these lack the field.
+
+    None where this installation cannot tell, 0 where it is no pipeline.
+    """
     from headrace_data.cleaning import broken, squared_fields
     from headrace_data.records import RecordChecker
     from headrace_data.spec import SpecInvalid, parse_canonical
@@ -134,15 +203,16 @@ def _accepted(spec: Spec, group: Group) -> int | None:
         pipeline = parse_canonical(json.dumps({**spec, "stream": stream}).encode())
         read = read_as(pipeline.stream, group.stage)
         if read.registry is not None:
-            return None  # the registry of schemas is known to the services alone
+            return None, 0  # the registry of schemas is known to the services alone
         values = group.values
         batch = RecordChecker(read).check(values, [0] * len(values), range(len(values))).batch
     except SpecInvalid:
-        return None if "select" in spec["stream"] else 0
+        return (None if "select" in spec["stream"] else 0), 0
     except ImportError:
-        return None  # what reads these records is not installed here
+        return None, 0  # what reads these records is not installed here
     rules = pipeline.prepare.clean
-    return len(batch) - len(broken(batch, pipeline.stream.fields, rules, squared_fields(pipeline)))
+    accepted = len(batch) - len(broken(batch, pipeline.stream.fields, rules, squared_fields(pipeline)))
+    return accepted, batch.column(group.field).null_count if group.field else 0
 
 
 def _missing(group: Group, draft: _Draft) -> bool:
@@ -167,59 +237,77 @@ def _missing(group: Group, draft: _Draft) -> bool:
 
 
 def _type(group: Group, draft: _Draft) -> bool:
-    entry, found = draft.entry(group.field), group.found()
+    entry, found = draft.entry(group.field), group.found(draft)
     kind, texts = entry["type"], [value for value in found if isinstance(value, str)]
-    if entry["shape"] or draft.spec["stream"].get("select"):
+    if entry["shape"] or draft.place(group.field) is None:
         return False
-    column = _quoted(group.field)
     if kind == "string":
-        scalars = [value for value in found if isinstance(value, int | float)]
-        return bool(scalars) and _select(draft, group.field, f"CAST({column} AS VARCHAR)")
-    if kind == "bool":
-        words = {str(value).strip().lower() for value in found}
-        if not words <= {*_YES, *_NO}:
+        if not any(isinstance(value, int | float) for value in found):
             return False
-        return _select(draft, group.field, f"lower(trim({column})) IN {_sql(_YES)}")
+        draft.read(group.field, "CAST({} AS VARCHAR)")
+        return True
+    if kind == "bool":
+        return _words(group, draft, found)
     if texts:
-        return _number_of_text(group, draft, texts)
+        return _numbers_of_texts(group, draft, found)
     if kind.startswith(("int", "uint")) and any(type(value) is float for value in found):
-        draft.set_field(group.field, "type", "float64")
-        return bool(entry["role"] == "feature")
+        return bool(entry["role"] == "feature") and _fractions(group.field, draft)
     return False
 
 
-def _number_of_text(group: Group, draft: _Draft, texts: Sequence[str]) -> bool:
-    column, told = _quoted(group.field), [text.strip() for text in texts]
-    told = [text for text in told if text.lower() not in _NO_VALUE]
-    read = _reading(told, column)
-    if read is None:
+def _words(group: Group, draft: _Draft, found: Sequence[Any]) -> bool:
+    """Read words for yes and no; others are not guessed at."""
+    words = {str(value).strip().lower() for value in found}
+    if not words <= {*_YES_TOO, *_NO_TOO}:
         return False
-    expression, is_number = read
-    kind = "DOUBLE" if draft.entry(group.field)["type"].startswith("float") else "BIGINT"
-    lacks = len(told) < len(texts) or not all(map(is_number, told))
-    if lacks and not _missing(group, draft):
+    yes, no = (_sql([word for word in each if word in words or word in _SENT]) for each in (_YES_TOO, _NO_TOO))
+    word = "lower(trim({}))"
+    draft.read(group.field, f"CASE WHEN {word} IN {yes} THEN true WHEN {word} IN {no} THEN false END")
+    return True
+
+
+def _numbers_of_texts(group: Group, draft: _Draft, found: Sequence[Any]) -> bool:
+    """Read numbers that are written in another way beside those that are plain, which stay what they are."""
+    told = [value.strip() for value in found if isinstance(value, str) and not is_no_number(value.strip())]
+    others = [text for text in told if not PLAIN.fullmatch(text)]
+    way = _way(others)
+    numbers = [float(text) for text in told if PLAIN.fullmatch(text)]
+    numbers += [number for text in others if way and (number := way.read(text)) is not None]
+    numbers += [value for value in found if isinstance(value, int | float)]
+    if len(numbers) < _LEAST_READ * (len(found) - sum(map(_says_nothing, found))):
         return False
-    return _select(draft, group.field, f"TRY_CAST({expression} AS {kind})")
+    name, kind = group.field, "BIGINT"
+    if draft.entry(name)["type"].startswith("float"):
+        kind = "DOUBLE"
+    elif not all(number.is_integer() for number in map(float, numbers)):
+        if not _fractions(name, draft):
+            return False
+        kind = "DOUBLE"
+    if len(numbers) < len(found) and not _missing(group, draft):
+        return False
+    draft.read(name, f"TRY_CAST({way.inner_beside_plain if way else '{}'} AS {kind})")
+    return True
 
 
-def _reading(texts: Sequence[str], column: str) -> tuple[str, Callable[[str], bool]] | None:
-    """Return the expression that makes numbers of texts, and which texts it makes one of; None for none of them."""
+def _way(texts: Sequence[str]) -> Written | None:
+    """Return the way in which most of some texts are written; None where it is none, or may be two."""
+    ways = list(ways_of(sorted(texts))) if texts else []
+    read = [sum(way.read(text) is not None for text in texts) for way in ways]
+    best = max(read, default=0)
+    way = ways[read.index(best)] if best > 0 else None
+    return None if way is None or way.doubt else way
 
-    def is_plain(text: str) -> bool:
-        return re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", text) is not None
 
-    def has_comma(text: str) -> bool:
-        return is_plain(text.replace(",", ".", 1))
+def _fractions(name: str, draft: _Draft) -> bool:
+    """Let a field of whole numbers have fractions, where one of those of before is held by the wider type."""
+    if draft.entry(name)["type"] not in _HELD:
+        return False
+    draft.set_field(name, "type", "float64")
+    return True
 
-    def in_thousands(text: str) -> bool:
-        return re.fullmatch(r"[+-]?\d{1,3}(,\d{3})*(\.\d+)?", text) is not None
 
-    commas = [text for text in texts if "," in text]
-    if commas and not all(map(in_thousands, commas)):  # 1,234 alone may be either
-        return f"replace({column}, ',', '.')", has_comma
-    if any("." in text or text.count(",") > 1 for text in commas):
-        return f"replace({column}, ',', '')", lambda text: is_plain(text) or in_thousands(text)
-    return (column, is_plain) if not texts or any(map(is_plain, texts)) else None
+def _says_nothing(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and is_no_number(value.strip()))
 
 
 def _overflow(group: Group, draft: _Draft) -> bool:
@@ -227,14 +315,14 @@ def _overflow(group: Group, draft: _Draft) -> bool:
     if entry["role"] != "feature" or entry["type"] not in _WIDER:
         return False
     wider = _WIDER[entry["type"]]
-    if any(abs(value) >= _LIMITS.get(wider, float("inf")) for value in _numbers(group.found())):
+    if any(abs(value) >= _LIMITS.get(wider, float("inf")) for value in _numbers(group.found(draft))):
         wider = "float64"
     draft.set_field(group.field, "type", wider)
     return True
 
 
 def _out_of_range(group: Group, draft: _Draft) -> bool:
-    entry, numbers = draft.entry(group.field), list(_numbers(group.found()))
+    entry, numbers = draft.entry(group.field), list(_numbers(group.found(draft)))
     if not numbers or not entry.get("range"):
         return False
     low, high = entry["range"]
@@ -243,7 +331,7 @@ def _out_of_range(group: Group, draft: _Draft) -> bool:
 
 
 def _shape(group: Group, draft: _Draft) -> bool:
-    shapes = {_shape_of(value) for value in group.found()}
+    shapes = {_shape_of(value) for value in group.found(draft)}
     (shape,) = shapes if len(shapes) == 1 else (None,)
     if not shape or draft.entry(group.field)["role"] != "feature":
         return False
@@ -280,15 +368,6 @@ _RULES: Final[Mapping[str, Callable[[Group, _Draft], bool]]] = {
 
 _UNTOLD: Final = ("duplicates", "personal")
 """Rules of which letters do not tell whether they are kept: by keys that came before, and texts that are withheld."""
-
-
-def _select(draft: _Draft, name: str, expression: str) -> bool:
-    stream = draft.spec["stream"]
-    others = {entry["name"]: _quoted(entry["name"]) for entry in stream["schema"]}
-    lines = [f"{others[each] if each != name else expression} AS {others[each]}" for each in others]
-    stream["select"] = ",\n".join(lines)
-    draft.changes.append(f"stream.select: {expression} AS {others[name]}")
-    return True
 
 
 def _record(value: bytes) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import orjson
 from headrace_data.errors import FileInvalid
-from headrace_data.file_texts import digest_of, recoded, require_encoding
+from headrace_data.file_texts import digest_of, marked_encoding, recoded, require_encoding
 
 from headrace_client.errors import InputInvalid
 
@@ -24,13 +24,14 @@ _TEXTS = ("csv",)
 def opened(path: Path, encoding: str = "") -> Iterator[tuple[BinaryIO, BinaryIO]]:
     """Yield a file twice: its rows in UTF-8, and the file itself, whose place shows how far they are read.
 
-    `encoding` is what it is written in, UTF-8 where that is empty. Whatever is wrong with the file becomes
-    InputInvalid with its name.
+    `encoding` is what it is written in: where that is empty UTF-8, or UTF-16 where the first bytes say so. Whatever is
+    wrong with the file becomes InputInvalid with its name.
     """
     try:
         if encoding:
             require_encoding(encoding)
         with path.open("rb") as file:
+            encoding = encoding or marked_encoding(file)
             yield recoded(file, encoding) if encoding else file, file
     except (FileInvalid, UnicodeDecodeError) as error:
         raise InputInvalid(f"{path.name}: {error}") from error
@@ -40,8 +41,8 @@ def opened(path: Path, encoding: str = "") -> Iterator[tuple[BinaryIO, BinaryIO]
 
 def digest(path: Path, file_format: str, encoding: str = "") -> str:
     """Return the SHA-256 of a file in hexadecimal digits. Raises InputInvalid, for one that is not in UTF-8 too."""
-    with opened(path) as (file, _):
-        return digest_of(file, is_text=file_format in _TEXTS and not encoding)
+    with opened(path, encoding) as (_, file):
+        return digest_of(file, is_text=file_format in _TEXTS and not (encoding or marked_encoding(file)))
 
 
 def table(path: Path, file_format: str, texts: Mapping[str, bool], encoding: str = "") -> list[dict[str, Any]]:
@@ -66,8 +67,11 @@ def sample(path: Path, file_format: str, encoding: str, count: int) -> Sample:
 
     try:
         with opened(path, encoding) as (rows, _):
-            return sample_of(rows, file_format, count)
+            found = sample_of(rows, file_format, count)
     except InputInvalid:
         # Where it is the encoding, this says so better.
         digest(path, file_format, encoding)
         raise
+    if any("\0" in name for name in found.columns):
+        digest(path, file_format, encoding)
+    return found

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import random
-from collections import Counter
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -19,8 +19,9 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from headrace_data.csv_files import csv_rows, header_of, likely_delimiter, require_header, text_lines
 from headrace_data.errors import FileInvalid
-from headrace_data.files import DELIMITERS, FORMATS, Wanted, cells_of, header_of, plain_column, rows_of_file, text_lines
+from headrace_data.files import FORMATS, Wanted, plain_column, rows_of_file
 from headrace_data.formats.cells import LONGEST_ROW, cell_value
 from headrace_data.spec import Stream
 
@@ -29,6 +30,9 @@ MOST_BYTES: Final = 256 * 2**20
 _LOOKED_AT: Final = 100
 """Lines by which the delimiter of a CSV file is told."""
 _SEED: Final = 7
+_COMMA: Final = re.compile(r"[+-]?\d+(\.\d{3})*,(\d{1,2}|\d{4,})", re.ASCII)
+"""A number with a decimal comma: three digits behind it may be a thousand's."""
+_THOUSANDS: Final = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+", re.ASCII)
 
 T = TypeVar("T")
 SizedT = TypeVar("SizedT", bound=str | bytes | None)
@@ -48,6 +52,8 @@ class Sample:
     """Of CSV: the names of the cells, in order."""
     delimiter: str = ""
     """Of CSV: what divides them."""
+    comma: bool = False
+    """Of CSV: whether decimals stand behind a comma."""
     left_out: Mapping[str, str] = field(default_factory=dict)
     """Columns that are not read, and why."""
     odd: int = 0
@@ -105,17 +111,20 @@ def _csv(file: BinaryIO, count: int) -> Sample:
     csv.field_size_limit(max(csv.field_size_limit(), LONGEST_ROW))
     try:
         lines = _Counted(text_lines(text))
-        header, told = header_of(lines)
+        header = header_of(lines)
         first = list(islice(lines, _LOOKED_AT))
-        delimiter = told or _delimiter([header, *first])
-        columns = _named(cells_of(header, delimiter))
-        rows = (cells for cells in csv.reader(chain(first, lines), delimiter=delimiter, strict=True) if cells)
+        delimiter = likely_delimiter(header, first)
+        require_header(header, delimiter, first)
+        columns = header.columns(delimiter)
+        rows = (row for row in csv_rows(chain(first, lines), header, delimiter, len(columns)) if row[0])
         drawn, seen, whole = _drawn(rows, count, lines)
     finally:
         text.detach()
-    sound = [cells for cells in drawn if len(cells) == len(columns)]
-    read = [(name, at) for at, name in enumerate(columns) if cells_of(header, delimiter)[at].strip()]
-    values = [(name, _typed([cells[at] for cells in sound])) for name, at in read]
+    sound = [cells for cells, fault in drawn if not fault]
+    if not sound and drawn:
+        raise FileInvalid(f"expected rows, got none, but {len(drawn)} such as: {drawn[0][1]}")
+    comma = any(_has_commas([cells[at] for cells in sound]) for at in range(len(columns)))
+    values = [(name, _typed([cells[at] for cells in sound], comma=comma)) for at, name in enumerate(columns)]
     records = [{name: found[at] for name, found in values} for at in range(len(sound))]
 
     def as_sent(stream: Stream) -> list[bytes | None]:
@@ -124,29 +133,18 @@ def _csv(file: BinaryIO, count: int) -> Sample:
         pieces = rows_of_file(io.BytesIO(again.getvalue().encode()), "csv", stream)
         return [value for piece in pieces for value in piece.values]
 
-    return Sample(records, seen, whole, columns, delimiter, {}, len(drawn) - len(sound), as_sent)
+    return Sample(records, seen, whole, columns, delimiter, comma, {}, len(drawn) - len(sound), as_sent)
 
 
-def _delimiter(lines: Sequence[str]) -> str:
-    """Return what divides the most lines into as many cells as the header, and into more than one."""
-
-    def score(delimiter: str) -> tuple[bool, int, int]:
-        widths = [len(cells_of(line, delimiter)) for line in lines]
-        return widths[0] > 1, sum(width == widths[0] for width in widths), widths[0]
-
-    return max(DELIMITERS, key=score)
+def _has_commas(cells: Sequence[str]) -> bool:
+    """Tell whether most of a column are numbers with a decimal comma."""
+    there = [cell for cell in cells if cell.strip()]
+    return len(there) > 0 and 2 * sum(_COMMA.fullmatch(cell.strip()) is not None for cell in there) > len(there)
 
 
-def _named(columns: Sequence[str]) -> list[str]:
-    """Return names of columns: a number where there is none. Raises FileInvalid for none, and for one that is twice."""
-    if not columns:
-        raise FileInvalid("expected a header with the names of the columns, got none")
-    if twice := [repr(name) for name, count in Counter(columns).items() if count > 1 and name.strip()]:
-        raise FileInvalid(f"expected each column once, got {', '.join(twice)} more than once")
-    return [name if name.strip() else f"column {at}" for at, name in enumerate(columns, 1)]
-
-
-def _typed(cells: Sequence[str]) -> list[Any]:
+def _typed(cells: Sequence[str], *, comma: bool) -> list[Any]:
+    if comma and (dots := [cell for cell in cells if "." in cell]) and all(map(_THOUSANDS.fullmatch, dots)):
+        return [cell or None for cell in cells]  # beside decimal commas 1.234 is a thousand
     values = [cell_value(cell, is_text=False) for cell in cells]
     plain = {type(value) for value in values if value is not None} <= {int, float, bool, list}
     return values if plain else [cell or None for cell in cells]

@@ -16,6 +16,13 @@ _SHOWN: Final = 60
 _MARKS: Final = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 
+def marked_encoding(file: BinaryIO) -> str:
+    """Return the encoding that a file's first bytes name, such as that of UTF-16; empty where they name none."""
+    first = file.read(len(codecs.BOM_UTF16_LE))
+    file.seek(0)
+    return _MARKS.get(first, "")
+
+
 def require_encoding(name: str) -> None:
     """Raise FileInvalid unless Python knows an encoding of texts by this name."""
     try:
@@ -59,8 +66,9 @@ def digest_of(file: BinaryIO, *, is_text: bool = False) -> str:
         digest.update(chunk)
         if not is_text:
             continue
-        if is_first and (mark := next((each for each in _MARKS if chunk.startswith(each)), None)):
-            raise FileInvalid(f"expected UTF-8, got {_MARKS[mark]}: say --encoding {_MARKS[mark]}")
+        if is_first and b"\0" in chunk[:_SHOWN].partition(b"\n")[0]:
+            told = "utf-16-be" if chunk[0] == 0 else "utf-16-le"
+            raise FileInvalid(f"expected UTF-8, got zeros between letters, as in {told}: say --encoding {told}")
         is_first = False
         try:
             decoder.decode(chunk)

@@ -19,6 +19,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from headrace_data.csv_files import DELIMITERS, Header, csv_rows, header_of, text_lines
 from headrace_data.errors import FileInvalid
 from headrace_data.formats.cells import LONGEST_ROW, cell_value
 from headrace_data.formats.json_lines import lines_of
@@ -29,7 +30,6 @@ from headrace_data.spec import Stream
 
 AT_ONCE: Final = 1_024
 """Rows that are read at a time."""
-DELIMITERS: Final = (",", ";", "\t", "|")
 _BOM: Final = b"\xef\xbb\xbf"
 _ARROW_FILE: Final = b"ARROW1"
 """What a file of Arrow begins with, and a stream does not."""
@@ -169,73 +169,44 @@ def _csv(file: BinaryIO, wanted: Wanted) -> Iterator[Rows]:
     text = io.TextIOWrapper(file, "utf-8-sig", "surrogateescape", newline="")
     try:
         csv.field_size_limit(LONGEST_ROW)
-        reader, columns = _csv_reader(text, wanted)
+        lines = text_lines(text)
+        header = header_of(lines)
+        delimiter, columns = _columns(header, wanted)
+        rows = csv_rows(lines, header, delimiter, len(columns))
         read = wanted.present(columns)
         places = [(name, columns.index(name), wanted.texts[name]) for name in read]
         number = 0
-        while found := list(islice(reader, AT_ONCE)):
-            numbers = [number + at for at, cells in enumerate(found) if cells]
-            kept = [cells for cells in found if cells]
+        while found := list(islice(rows, AT_ONCE)):
+            numbers = [number + at for at, (cells, _) in enumerate(found) if cells]
             number += len(found)
-            yield Rows(numbers, *_csv_rows(kept, places, len(columns)))
+            yield Rows(numbers, *_csv_values([row for row in found if row[0]], places))
     finally:
         text.detach()
 
 
-def _csv_reader(text: io.TextIOWrapper, wanted: Wanted) -> tuple[Iterator[list[str]], list[str]]:
-    """Return a reader behind the header, and the columns: they are divided by what shows most that are read."""
-    lines = text_lines(text)
-    header, told = header_of(lines)
-    if not header:
+def _columns(header: Header, wanted: Wanted) -> tuple[str, list[str]]:
+    """Return what divides the columns, and their names: whatever shows most that are read."""
+    if not header.text:
         raise FileInvalid("expected a header with the names of the columns, got an empty file")
-    found = {each: cells_of(header, each) for each in ((told,) if told else DELIMITERS)}
+    found = {each: header.columns(each) for each in ((header.delimiter,) if header.delimiter else DELIMITERS)}
     delimiter = max(
         found, key=lambda each: (set(wanted.needed) <= {*found[each]}, len(wanted.texts.keys() & {*found[each]}))
     )
-    return csv.reader(lines, delimiter=delimiter, strict=True), found[delimiter]
+    return delimiter, found[delimiter]
 
 
-def header_of(lines: Iterator[str]) -> tuple[str, str]:
-    """Return the line with the names of the columns, and the delimiter where a line before it tells that.
-
-    Excel reads such a line, `sep=;`, and some programs write it for that.
-    """
-    header = next(lines, "")
-    told = header.rstrip("\r\n")
-    if len(told) == len("sep=;") and told.startswith("sep="):
-        return next(lines, ""), told[-1]
-    return header, ""
-
-
-def cells_of(line: str, delimiter: str) -> list[str]:
-    """Return the cells of a line, none where it cannot be divided so."""
-    try:
-        return next(csv.reader([line], delimiter=delimiter, strict=True), [])
-    except csv.Error:
-        return []
-
-
-def text_lines(text: io.TextIOWrapper) -> Iterator[str]:
-    """Yield the lines of a text. Raises FileInvalid for one that is too long."""
-    while line := text.readline(LONGEST_ROW + 1):
-        if len(line) > LONGEST_ROW:
-            raise FileInvalid(f"expected lines of at most {LONGEST_ROW} characters, got a longer one")
-        yield line
-
-
-def _csv_rows(
-    rows: list[list[str]], places: list[tuple[str, int, bool]], width: int
+def _csv_values(
+    rows: Sequence[tuple[list[str], str]], places: Sequence[tuple[str, int, bool]]
 ) -> tuple[list[bytes], None, dict[int, str]]:
-    """Return rows as JSON, no times, and what is wrong with those that are of another number of columns."""
-    faults = {at: f"expected {width} columns, got {len(cells)}" for at, cells in enumerate(rows) if len(cells) != width}
+    """Return rows as JSON, no times, and what is wrong with those that are none of the table's."""
     values: list[bytes] = []
-    for at, cells in enumerate(rows):
-        row: Any = cells if at in faults else {name: cell_value(cells[of], is_text=text) for name, of, text in places}
+    for cells, fault in rows:
+        row: Any = cells if fault else {name: cell_value(cells[of], is_text=text) for name, of, text in places}
         try:
             values.append(orjson.dumps(row))
         except orjson.JSONEncodeError:
             values.append(json.dumps(row, ensure_ascii=False).encode("utf-8", "surrogateescape"))
-    return values, None, faults
+    return values, None, {at: fault for at, (_, fault) in enumerate(rows) if fault}
 
 
 def _parquet(file: BinaryIO, wanted: Wanted) -> Iterator[Rows]:

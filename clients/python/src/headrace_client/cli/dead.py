@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 from headrace.ingestion.v1 import ingestion_service_pb2 as messages
@@ -11,6 +12,7 @@ from rich.console import RenderableType
 
 from headrace_client.addresses import find_addresses
 from headrace_client.cli.durations import seconds
+from headrace_client.cli.files import require_new, write_text
 from headrace_client.cli.group import FAILED
 from headrace_client.cli.output import (
     JsonOption,
@@ -26,9 +28,10 @@ from headrace_client.cli.output import (
 from headrace_client.errors import NotFound
 from headrace_client.ingestion import IngestionClient
 from headrace_client.letters import group_view, letter_view, outcome_word, replay_view
-from headrace_client.proposing import Group, Proposal, grouped, proposal
+from headrace_client.proposing import Group, Proposal, grouped, proposal, together
 from headrace_client.registry import RegistryClient
 from headrace_client.views import pipeline_view
+from headrace_client.yaml_texts import document
 
 KEYS = ("stage", "rule", "field", "id")
 
@@ -73,16 +76,24 @@ def groups(
     pipeline: PipelineArgument,
     where: WhereOption = "",
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Most letters to look at.")] = 10_000,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write the document with all of these changes."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
     timeout: TimeoutOption = "5m",
     as_json: JsonOption = False,
 ) -> None:
     """Tell rejected records by rule and field, with an example, and what in the document would accept them."""
+    require_new(output, force=force)
     addresses = find_addresses()
     with IngestionClient(addresses.ingestion, timeout_s=seconds(timeout)) as client:
         letters, counts = client.counted_dead_letters(pipeline, _filter(where), limit=limit)
     with RegistryClient(addresses.registry) as registry:
         spec = pipeline_view(registry.pipeline(pipeline))["spec"] if letters else {}
     found = [(group, proposal(group, spec)) for group in grouped(letters)]
+    if output is not None:
+        _write(output, pipeline, together([group for group, _ in found], spec))
     if as_json:
         print_json([group_view(group, proposed) for group, proposed in found])
     elif not found:
@@ -92,8 +103,11 @@ def groups(
             _say_group(group, proposed)
         say(_by_rule(letters, counts))
         if any(proposed for _, proposed in found):
-            again = f"`headrace dead replay {pipeline} --where rule=…,field=…`"
-            note(f"changed and applied, {again} sends them through the pipeline once more")
+            again = f"`headrace dead replay {pipeline}` sends them through the pipeline once more"
+            if output is None:
+                note(f"--output FILE writes the document with all of that; when it is applied, {again}")
+            else:
+                note(f"wrote {output}: read it, then `headrace apply {output}`, and {again}")
 
 
 @app.command("show")
@@ -139,6 +153,12 @@ def replay(
         raise typer.Exit(FAILED)
 
 
+def _write(output: Path, pipeline: str, spec: dict[str, Any] | None) -> None:
+    if spec is None:
+        raise NotFound(f"no change of '{pipeline}' would plainly accept its dead letters: {output} is not written")
+    write_text(output, f"# What was in force, with what accepts the records that it rejected.\n{document(spec)}")
+
+
 def _filter(where: str) -> messages.DeadLetterFilter:
     wanted: dict[str, str] = {}
     for part in filter(None, where.split(",")):
@@ -182,7 +202,8 @@ def _say_group(group: Group, proposed: Proposal | None) -> None:
     say(plain(f"{of}: {group.letters} by {group.stage}"))
     say(plain(f"  such as {group.example.id}: {group.example.reason}"))
     if proposed is not None:
-        tried = "" if proposed.accepts is None else f" ({proposed.accepts} of {proposed.tried} that were tried)"
+        gaps = f"; {proposed.gaps} without a value then" if proposed.gaps else ""
+        tried = "" if proposed.accepts is None else f" ({proposed.accepts} of {proposed.tried} that were tried{gaps})"
         say(f"  accepted by{tried}:")
         for change in proposed.changes:
             say(plain(f"    {change}"))

@@ -43,6 +43,15 @@ def read_file(name: str) -> bytes:
         raise InputInvalid(f"{name} cannot be read: {error.strerror}") from error
 
 
+def write_text(output: Path, text: str) -> None:
+    """Write a file, and the folders that it lies in. Raises InputInvalid where that cannot be."""
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(text)
+    except OSError as error:
+        raise InputInvalid(f"{output} cannot be written: {error.strerror}") from error
+
+
 def require_new(output: Path | None, *, force: bool) -> None:
     """Raise InputInvalid when a file that the caller named to write to is there and may not be written over."""
     if output is not None and output.exists() and not force:

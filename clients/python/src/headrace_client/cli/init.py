@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from headrace_client.cli.files import EncodingOption, FormatOption, require_new
+from headrace_client.cli.files import EncodingOption, FormatOption, require_new, write_text
 from headrace_client.cli.output import note, say
-from headrace_client.errors import InputInvalid
 
 if TYPE_CHECKING:
     from headrace_client.drafting import Draft
@@ -120,13 +120,9 @@ def _write(output: Path, text: str) -> None:
 
     from headrace_client.drafting import SCHEMA_FILE
 
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(text)
-        # The schema of this version: whoever edits the file gets its keys completed, offline too.
-        (output.parent / SCHEMA_FILE).write_text(json_schema())
-    except OSError as error:
-        raise InputInvalid(f"{output} cannot be written: {error.strerror}") from error
+    write_text(output, text)
+    # The schema of this version: whoever edits the file gets its keys completed, offline too.
+    write_text(output.parent / SCHEMA_FILE, json_schema())
 
 
 def _tell(draft: Draft) -> None:
@@ -156,16 +152,16 @@ def _tell(draft: Draft) -> None:
     if roles.task == "regression" and are_classes_as_floats(roles.label.field):
         name = roles.label.field.name
         note(f"label '{name}' holds few whole numbers, sent as floats: a regression; for classes send integers")
-    _tell_personal(roles)
-    for field in roles.left_out:
-        note(f"left out: '{field.name}': {field.reason}")
+    left_out = (f"left out: '{each.name}': {each.reason}" for each in roles.left_out)
+    for told in (*draft.doubts, *_personal(roles), *left_out):
+        note(told)
     if draft.rejected:
         rules = ", ".join(f"{rule} {count}" for rule, count in sorted(draft.rejected.items()))
         note(f"{sum(draft.rejected.values())} of them would be rejected: {rules}")
 
 
-def _tell_personal(roles: Roles) -> None:
+def _personal(roles: Roles) -> Iterator[str]:
     from headrace_client.drafting.personal import MOST_FOUND, personal_fields, told
 
     for field, treatment in personal_fields(roles)[:MOST_FOUND]:
-        note(f"personal data in '{field.name}': {told(field.personal)}; stream.personal may {treatment} it")
+        yield f"personal data in '{field.name}': {told(field.personal)}; stream.personal may {treatment} it"

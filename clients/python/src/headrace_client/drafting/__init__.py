@@ -13,15 +13,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
+from headrace_data.detectors import PERSONAL, masked_text
 from headrace_data.file_samples import Sample
 from headrace_data.formats.json_lines import lines_of
 from headrace_data.records import RecordChecker
 from headrace_data.spec import SpecInvalid, Stream, load_pipeline
 
-from headrace_client.drafting.errors import DraftImpossible
+from headrace_client.drafting.errors import DraftImpossible, NothingDivides
 from headrace_client.drafting.observing import Observed, observe
 from headrace_client.drafting.roles import Roles, choose_roles
-from headrace_client.drafting.selecting import selection_for
+from headrace_client.drafting.selecting import Selection, selection_for, with_digest
 from headrace_client.drafting.writing import (
     JSON,
     JSON_LINES,
@@ -31,10 +32,13 @@ from headrace_client.drafting.writing import (
     csv_format,
     pipeline_yaml,
 )
+from headrace_client.written_numbers import PLAIN
 
 __all__ = ["SCHEMA_FILE", "Draft", "DraftImpossible", "draft_of_file", "draft_pipeline", "name_of"]
 
 _SHOWN_BYTES = 24
+_YEAR = re.compile(r"(19|20)\d\d")
+"""A number that may well name a column."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,8 @@ class Draft:
     """Records of the sample that the pipeline would reject, by rule."""
     selects: bool = False
     """Whether the records become rows by a SELECT."""
+    doubts: Sequence[str] = ()
+    """What may be meant otherwise than the draft has it."""
 
 
 def draft_pipeline(topic: str, values: Sequence[bytes | None], label: str | None = None) -> Draft:
@@ -78,11 +84,13 @@ def draft_of_file(topic: str, name: str, sample: Sample, label: str | None = Non
     count = f"all {sample.seen}" if sample.whole else f"{len(sample.records)} of {sample.seen}"
     sent = csv_format(sample.columns, sample.delimiter) if sample.columns else JSON
     told = f"{count} rows of {comment_text(name, 100)}"
-    draft = _drafted(topic, sample.records, label, told, sent, sample.as_sent)
+    draft = _drafted(topic, sample.records, label, told, sent, sample.as_sent, sample.comma)
     odd = {"columns": sample.odd} if sample.odd else {}
     left_out = [Observed(each, draft.records, None, reason=why) for each, why in sample.left_out.items()]
     roles = replace(draft.roles, left_out=(*draft.roles.left_out, *left_out))
-    return replace(draft, roles=roles, records=draft.records + sample.odd, rejected={**draft.rejected, **odd})
+    doubts = [*_names_in_doubt(sample), *draft.doubts]
+    rejected = {**draft.rejected, **odd}
+    return replace(draft, roles=roles, doubts=doubts, records=draft.records + sample.odd, rejected=rejected)
 
 
 def _drafted(
@@ -92,12 +100,16 @@ def _drafted(
     told: str,
     sent: Sent,
     values_for: Callable[[Stream], Sequence[bytes | None]],
+    comma: bool = False,
 ) -> Draft:
     """Return a draft of records; `values_for` returns what a stream gets of them, each as JSON."""
-    selection = selection_for(records, label)
+    selection = selection_for(records, label, comma=comma)
     if selection is not None:
         records, label = selection.rows, selection.label
-    roles = choose_roles(observe(records), label)
+    try:
+        roles = choose_roles(observe(records), label)
+    except NothingDivides:
+        selection, roles = _divided(records, label, selection)
     text = pipeline_yaml(name_of(topic), topic, roles, told, selection, sent)
     try:
         stream = load_pipeline(text).stream
@@ -108,7 +120,38 @@ def _drafted(
     places = range(len(values))
     checked = RecordChecker(stream.in_json).check(values, [0] * len(values), places)
     rejected = dict(Counter(rejection.rule for rejection in checked.rejected))
-    return Draft(name_of(topic), text, roles, len(values), rejected, selection is not None)
+    return Draft(name_of(topic), text, roles, len(values), rejected, selection is not None, _doubts(roles, selection))
+
+
+def _doubts(roles: Roles, selection: Selection | None) -> list[str]:
+    columns = [selection.columns[placed.field.name] for placed in roles.placed] if selection else []
+    return [f"'{each.name}': {masked_text(each.doubt, PERSONAL)}" for each in columns if each.doubt]
+
+
+def _names_in_doubt(sample: Sample) -> list[str]:
+    """Return what makes one doubt that the first line of a table names its columns: a number that is one of many."""
+    odd = [
+        name
+        for name in sample.columns
+        if PLAIN.fullmatch(name) and isinstance(sample.records[0].get(name), int | float) and not _YEAR.fullmatch(name)
+    ]
+    if not odd:
+        return []
+    shown = ", ".join(f"'{name}'" for name in sample.columns[:4])
+    return [f"the first line is taken for the names of the columns, {shown}: if it is a row, put names before it"]
+
+
+def _divided(
+    records: Sequence[Mapping[str, Any]], label: str | None, selection: Selection | None
+) -> tuple[Selection, Roles]:
+    """Return a SELECT that gives rows a digest to be divided by, with the roles of its fields."""
+    selection = selection or selection_for(records, label, always=True)
+    if selection is None:
+        raise NothingDivides("expected fields to divide the rows by into training and test, got none")
+    of_all = with_digest(selection)
+    chosen = choose_roles(observe(of_all.rows), label, list(of_all.columns)[-1]).label.field.name
+    divided = with_digest(replace(selection, label=chosen))
+    return divided, choose_roles(observe(divided.rows), label, list(divided.columns)[-1])
 
 
 def _objects(values: Sequence[bytes | None]) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What texts stand for: numbers, booleans and times as people and programs write them, and words for nothing.
+"""What texts stand for: numbers, booleans and times as people and programs write them.
 
 Each form says two things of a text: what its value is here, while a pipeline is drafted, and the SQL that makes the
 same of it in every record to come.
@@ -7,24 +7,27 @@ same of it in every record to come.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
-NO_TEXT: Final = frozenset(("NA", "N/A", "n/a", "NaN", "null", "NULL", "#N/A"))
-"""Words by which producers say that there is no text; a blank one is none anyway."""
-NO_NUMBER: Final = NO_TEXT | {"", "na", "nan", "none", "None", "-", "?"}
-"""The same where all others are numbers, or something else that is not a text."""
-_PLAIN: Final = re.compile(r"[+-]?(\d{1,18}(\.\d*)?|\.\d+)([eE][+-]?\d{1,2})?", re.ASCII)
+from headrace_client.words import NO, YES
+from headrace_client.written_numbers import ways_of
+
 _WHOLE: Final = re.compile(r"[+-]?(0|[1-9]\d{0,17})", re.ASCII)
-_COMMA: Final = re.compile(r"[+-]?(\d{1,18}|\d{1,3}(\.\d{3})+),\d+|[+-]?\d{1,18}", re.ASCII)
-_UNIT: Final = re.compile(r"([+-]?\d+(?:\.\d+)?)\s*([^\d\s.,+-][^\d]{0,7})", re.ASCII)
-_YES: Final = ("yes", "y", "true", "t", "on")
-_NO: Final = ("no", "n", "false", "f", "off")
-_TIMES: Final = ("%d.%m.%Y %H:%M", "%d.%m.%Y %H:%M:%S", "%m/%d/%Y %H:%M", "%m/%d/%Y %H:%M:%S", "%Y/%m/%d %H:%M:%S")
-_ISO: Final = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}.*(Z|[+-]\d{2}:?\d{2})", re.ASCII)
+_DAYS: Final = ("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%Y/%m/%d", "%d.%m.%y", "%d/%m/%y", "%m/%d/%y")
+_DAYS_IN_WORDS: Final = ("%d-%b-%Y", "%d %b %Y", "%b %d, %Y", "%d %B %Y", "%B %d, %Y")
+_HOURS: Final = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
+_ISO: Final = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}.*)?", re.ASCII)
+_ZONE: Final = re.compile(r".*[T ].*(Z|[+-]\d{2}:?\d{2})", re.ASCII)
 _LEADING_ZERO: Final = re.compile(r"0\d")
+_ODD_SHARE: Final = 0.05
+_ODD_WORDS: Final = 3
+_MOST_ODD: Final = 0.5
+_ENOUGH: Final = 20
+"""Texts from which on a few of another form are taken for faults, and not for another kind of field."""
+_PROBES: Final = 50
 
 _CASE_OF_WORDS: Final = "CASE WHEN lower({{}}) IN ({}) THEN true WHEN lower({{}}) IN ({}) THEN false END"
 
@@ -44,73 +47,96 @@ class Form:
     """The same as SQL, with {} for the text."""
     usual: bool = False
     """Whether records may well have it, so that by itself it is no reason for a SELECT."""
+    doubt: str = ""
+    """What may be meant otherwise, or cannot be read; empty where nothing is."""
+    words: bool = False
+    """Whether a few words among such values, however often they come, are none of them: <0.1 and low among numbers."""
 
 
-def form_of(texts: Sequence[str], *, categories: bool, label: bool, time: bool) -> Form | None:
-    """Return the form that all texts have; None where they have none, or are better left as they are.
+def form_of(texts: Mapping[str, int], *, categories: bool, label: bool, time: bool, comma: bool = False) -> Form | None:
+    """Return the form of texts, which are counted; None where they have none, or are better left as they are.
 
-    Whole numbers stay texts where few different ones came, which are `categories`; so do words for yes and no in a
-    `label`, but for true and false; moments become numbers in a field that is called one, a `time`.
+    A few of another form become missing, and are told. Whole numbers stay texts where few different ones came, which
+    are `categories`; so do words for yes and no in a `label`, but for true and false; moments become numbers in a field
+    that is called one, a `time`. `comma` says that decimals stand behind a comma elsewhere in the same source.
     """
-    distinct = sorted({text.strip() for text in texts})
-    if not distinct:
+    if not texts:
         return None
-    for form in _forms(distinct, categories=categories, label=label, time=time):
-        if all(form.read(text) is not None for text in distinct):
+    probes = sorted(texts)[:: max(1, len(texts) // _PROBES)]
+    best: tuple[int, Form, list[str]] | None = None
+    for form in _forms(sorted(texts), categories=categories, label=label, time=time, comma=comma):
+        if 2 * sum(form.read(text) is None for text in probes) > len(probes):
+            continue
+        odd = [text for text in texts if form.read(text) is None]
+        count = sum(texts[text] for text in odd)
+        if count == 0:
             return form
-    return None
+        if best is None or count < best[0]:
+            best = count, form, odd
+    return _despite(best, texts, label=label) if best else None
 
 
-def _forms(texts: Sequence[str], *, categories: bool, label: bool, time: bool) -> Iterator[Form]:
+def _despite(best: tuple[int, Form, list[str]], texts: Mapping[str, int], *, label: bool) -> Form | None:
+    """Return a form that some texts do not have, where these are faults."""
+    count, form, odd = best
+    total = sum(texts.values())
+    few = count <= _ODD_SHARE * total
+    words = form.words and not label and len(odd) <= _ODD_WORDS and count <= _MOST_ODD * total
+    if total < _ENOUGH or not (few or words):
+        return None
+    odd.sort(key=lambda text: -texts[text])
+    shown = ", ".join(f"'{text}' ({texts[text]})" for text in odd[:_ODD_WORDS])
+    more = f" and {len(odd) - _ODD_WORDS} others" if len(odd) > _ODD_WORDS else ""
+    doubts = [*filter(None, [form.doubt]), f"{shown}{more} cannot be read so, and become missing"]
+    return replace(form, doubt="; ".join(doubts))
+
+
+def _forms(texts: Sequence[str], *, categories: bool, label: bool, time: bool, comma: bool) -> Iterator[Form]:
     if not any(_LEADING_ZERO.match(text) for text in texts):
         if not categories:
-            yield Form("whole numbers as text", _whole, "TRY_CAST({} AS BIGINT)")
+            yield Form("whole numbers as text", _whole, "TRY_CAST({} AS BIGINT)", words=True)
         if not all(_WHOLE.fullmatch(text) for text in texts):
-            yield Form("numbers as text", _number, "TRY_CAST({} AS DOUBLE)")
-            yield from _with_commas(texts)
-            yield from _with_units(texts)
+            for way in ways_of(texts, comma=comma):
+                yield Form(way.told, way.read, way.sql, doubt=way.doubt, words=True)
     yield Form("true or false as text", _words(("true",), ("false",)), _CASE_OF_WORDS.format("'true'", "'false'"))
     if not label and len(texts) > 2:
         # Two spellings are two categories, which learn as well; more are one too many.
-        yes, no = (", ".join(f"'{word}'" for word in words) for words in (_YES, _NO))
-        yield Form("yes or no in several spellings", _words(_YES, _NO), _CASE_OF_WORDS.format(yes, no))
+        came = {text.lower() for text in texts}
+        yes, no = (_quoted([word for word in words if word in came or word in words[:5]]) for words in (YES, NO))
+        yield Form("yes or no in several spellings", _words(YES, NO), _CASE_OF_WORDS.format(yes, no))
     if time:
-        moment = "epoch_us({}) // 1000000"
-        yield Form("a moment, as seconds since 1970", _iso, moment.replace("{}", "TRY_CAST({} AS TIMESTAMPTZ)"), True)
-        for pattern in _TIMES:
-            sql = moment.replace("{}", f"try_strptime({{}}, '{pattern}')")
-            yield Form(f"a moment ({pattern}, taken for UTC), as seconds since 1970", _timed(pattern), sql)
+        yield from moments_of(texts)
 
 
-def _with_commas(texts: Sequence[str]) -> Iterator[Form]:
-    if any("," in text for text in texts):
-        dots = any("." in text for text in texts)
-        inner = "replace({}, '.', '')" if dots else "{}"
-        yield Form("numbers with a decimal comma", _comma, f"TRY_CAST(replace({inner}, ',', '.') AS DOUBLE)")
+def moments_of(texts: Sequence[str]) -> Iterator[Form]:
+    """Yield the forms of moments that these texts may have, as seconds since 1970."""
+    moment = "epoch_us({}) // 1000000"
+    zones = sum(_ZONE.fullmatch(text) is not None for text in texts)
+    told = "a moment, as seconds since 1970" + ("" if 2 * zones > len(texts) else "; without a zone, taken for UTC")
+    yield Form(told, _iso, moment.replace("{}", "TRY_CAST({} AS TIMESTAMPTZ)"), True)
+    patterns = [day + hour for day in (*_DAYS, *_DAYS_IN_WORDS) for hour in _HOURS]
+    probes = texts[:: max(1, len(texts) // _PROBES)]
+    likely = [each for each in patterns if 2 * sum(_timed(each)(text) is not None for text in probes) > len(probes)]
+    for pattern in likely:
+        other = _swapped(pattern)
+        unsure = other in likely and all(_timed(each)(text) is not None for text in texts for each in (pattern, other))
+        doubt = f"each is a date by {other}, too: which is day and which is month?" if unsure else ""
+        sql = moment.replace("{}", f"try_strptime({{}}, '{pattern}')")
+        told = f"a moment ({pattern}, taken for UTC), as seconds since 1970"
+        yield Form(told, _timed(pattern), sql, doubt=doubt)
 
 
-def _with_units(texts: Sequence[str]) -> Iterator[Form]:
-    match = _UNIT.fullmatch(texts[0])
-    if match and "'" not in match[2]:
-        unit = match[2].strip()
+def _swapped(pattern: str) -> str:
+    """Return a pattern with day and month in each other's place."""
+    return pattern.translate(str.maketrans("dm", "md"))
 
-        def read(text: str) -> float | None:
-            found = _UNIT.fullmatch(text)
-            return float(found[1]) if found and found[2].strip() == unit else None
 
-        yield Form(f"numbers with the unit {unit}", read, f"TRY_CAST(replace({{}}, '{unit}', '') AS DOUBLE)")
+def _quoted(words: Sequence[str]) -> str:
+    return ", ".join(f"'{word}'" for word in words)
 
 
 def _whole(text: str) -> int | None:
     return int(text) if _WHOLE.fullmatch(text) else None
-
-
-def _number(text: str) -> float | None:
-    return float(text) if _PLAIN.fullmatch(text) else None
-
-
-def _comma(text: str) -> float | None:
-    return float(text.replace(".", "").replace(",", ".")) if _COMMA.fullmatch(text) else None
 
 
 def _words(yes: Sequence[str], no: Sequence[str]) -> Read:
@@ -122,9 +148,10 @@ def _iso(text: str) -> int | None:
     if not _ISO.fullmatch(text):
         return None
     try:
-        return int(datetime.fromisoformat(text).timestamp() // 1)
+        found = datetime.fromisoformat(text)
     except ValueError:
         return None
+    return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp() // 1)
 
 
 def _timed(pattern: str) -> Read:

@@ -12,12 +12,15 @@ from typing import Final
 from headrace_client.drafting.observing import Observed
 
 _NAME: Final = re.compile(
-    r"(.*[_.-])?(at|time|timestamp|ts|date|datetime|created|updated)|.*[a-z](At|Time|Timestamp|TS|Ts|Date)",
+    r"(.*[_.-])?(at|time|timestamp|ts|date|datetime|dt|day|created|updated|datum|zeit|zeitpunkt|fecha|hora|heure|jour)"
+    r"|.*[a-z](At|Time|Timestamp|TS|Ts|Date)",
     re.ASCII | re.IGNORECASE,
 )
 _SINCE_S: Final = 946_684_800
 _UNTIL_S: Final = 4_102_444_800
 """The years from 2000 to 2100."""
+_SERIALS: Final = (36_526, 73_051)
+"""The same, in days since 1899-12-30."""
 _UNITS: Final = {1: "seconds", 1_000: "milliseconds", 1_000_000: "microseconds"}
 """By how many there are in a second."""
 DAY_S: Final = 86_400
@@ -46,6 +49,13 @@ def are_dates(field: Observed) -> bool:
     if field.type != "int64" or field.shape or field.values is None or field.distinct < 2:
         return False
     return all(_is_date(int(value)) for value in field.values)
+
+
+def are_serials(field: Observed) -> bool:
+    """Tell whether a field that is called a time holds days since the end of 1899, as spreadsheets count them."""
+    if field.shape or field.type not in ("int64", "float32", "float64") or field.low is None or field.high is None:
+        return False
+    return is_called_a_moment(field.name) and _SERIALS[0] <= field.low < field.high < _SERIALS[1]
 
 
 def _is_date(number: int) -> bool:

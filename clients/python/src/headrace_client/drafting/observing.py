@@ -173,8 +173,15 @@ def _observe(name: str, found: Sequence[Any]) -> Observed:
         high,
         None if form[1] else _counted(kept),
         different=0 if form[1] else len(set(kept)),
+        personal={} if form[1] else _cards(kept),
         skewed=not form[1] and low >= 0 and _is_skewed(np.array(kept, dtype=np.float64)),
     )
+
+
+def _cards(numbers: Sequence[int | float]) -> Mapping[str, int]:
+    """Return what whole numbers hold that is personal, where most do: of other numbers of 16 digits one in ten may."""
+    found = found_in(pa.array([str(number) for number in numbers if isinstance(number, int)], pa.string()))
+    return {kind: count for kind, count in found.items() if 2 * count >= len(numbers)}
 
 
 def _is_skewed(values: np.ndarray[Any, np.dtype[np.float64]]) -> bool:

@@ -9,8 +9,9 @@ from typing import Final, Literal
 
 from headrace_data.spec.feature_rules import RESERVED
 
-from headrace_client.drafting.errors import DraftImpossible
-from headrace_client.drafting.moments import are_dates, unit_of
+from headrace_client.drafting.errors import DraftImpossible, NothingDivides
+from headrace_client.drafting.forms import moments_of
+from headrace_client.drafting.moments import DAY_S, WEEK_S, are_dates, are_serials, unit_of
 from headrace_client.drafting.observing import Observed
 
 Role = Literal["feature", "label", "id", "group"]
@@ -23,7 +24,14 @@ MOST_CATEGORIES: Final = 50
 """Distinct texts of a field that is taken for a category; with more it is free text."""
 _FEW: Final = 10
 """So few texts are categories in a sample of any size."""
-_ID_NAME: Final = re.compile(r"(^|.*[_.-])(id|uuid|guid|key)|.*[a-z](Id|ID|Uuid|UUID|Key)", re.ASCII)
+_ID_NAME: Final = re.compile(
+    r"(?i:(.*[_.-])?(id|uuid|guid|key))|.*[a-z](Id|ID|Uuid|UUID|Key)",
+    re.ASCII,
+)
+_COUNTED: Final = re.compile(
+    r"(unnamed|column)[_ .:-]+[0-9]+|(row[_.-]?)?(index|names?|nr|no|number)", re.ASCII | re.IGNORECASE
+)
+"""Names of columns, or no names, by which programs and people count rows."""
 _OWN_ID: Final = re.compile(
     r"(event|message|record|row|sample|trace)?[_.-]?(id|uuid|guid|key)", re.ASCII | re.IGNORECASE
 )
@@ -34,6 +42,7 @@ _OTHER_ID_SHARE: Final = 0.9
 _TIME: Final = re.compile(r"\d{4}-\d{2}-\d{2}([T ].*)?")
 _NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _FIELD_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
+_DIVIDES: Final = "no field names a record: rows of the same values are taken for one"
 _MOST_REASONS: Final = 12
 MOST_FIELDS: Final = 1_024
 """Fields that a schema may have."""
@@ -76,10 +85,11 @@ class Roles:
         return tuple(one for one in self.placed if one.role == "feature")
 
 
-def choose_roles(fields: Sequence[Observed], label: str | None = None) -> Roles:
+def choose_roles(fields: Sequence[Observed], label: str | None = None, group: str | None = None) -> Roles:
     """Return what each field is for; `label` names the field to predict, else it is guessed.
 
-    Raises DraftImpossible when a record has nothing to learn, to learn from, or to divide rows by.
+    `group` names the field by which rows are divided, where there is no other. Raises DraftImpossible when a record has
+    nothing to learn or to learn from, and NothingDivides when it has nothing to divide rows by.
     """
     usable = [_named_well(field) for field in fields]
     known = [field for field in usable if field.type is not None]
@@ -87,7 +97,8 @@ def choose_roles(fields: Sequence[Observed], label: str | None = None) -> Roles:
         raise DraftImpossible(f"expected a field that can be read, got {_reasons(_left_out(usable)) or 'none'}")
     chosen = _wanted(usable, label) if label is not None else _guessed(known)
     others = [field for field in known if field.name != chosen.field.name]
-    names = {one.field.name: one for one in (chosen, *_naming(others))}
+    naming = [Placed(one, "group", _DIVIDES) for one in others if one.name == group] or _naming(others)
+    names = {one.field.name: one for one in (chosen, *naming)}
     placed: list[Placed] = []
     left_out = [field for field in usable if field.type is None]
     for field in known:
@@ -189,7 +200,9 @@ def is_called_an_id(name: str) -> bool:
 
 
 def _names_something(field: Observed) -> bool:
-    return field.always and is_called_an_id(field.name)
+    return field.always and (
+        is_called_an_id(field.name) or (field.unique and _COUNTED.fullmatch(field.name) is not None)
+    )
 
 
 def _naming(fields: Sequence[Observed]) -> list[Placed]:
@@ -217,7 +230,7 @@ def repeated(field: Observed) -> str:
 
 
 def _tells_a_time(field: Observed) -> bool:
-    return unit_of(field) is not None or are_dates(field)
+    return unit_of(field) is not None or are_dates(field) or are_serials(field)
 
 
 def _is_time(field: Observed) -> bool:
@@ -230,29 +243,49 @@ def _no_feature(field: Observed) -> str:
         return "its name belongs to a model's answers"
     if _names_something(field):
         return "a name for something, nothing to learn from"
+    if field.personal and field.type == "int64":
+        return f"numbers that are personal ({', '.join(field.personal)}), nothing to learn from"
     if field.constant:
         return "one value in the whole sample, nothing to learn from"
     if are_dates(field):
         return (
             "a date as a number: send what is to be learned of it as a number of its own, such as the day of the week"
         )
+    if are_serials(field):
+        seconds = f"CAST((TRY_CAST({field.name} AS DOUBLE) - 25569) * {DAY_S} AS BIGINT)"
+        return f"a date, as spreadsheets count days: {_as_seconds(seconds, field.name)}"
     if field.type != "string":
         return ""
     if field.distinct > MOST_CATEGORIES or (field.distinct > _FEW and 2 * field.distinct > field.records):
-        if field.values and _is_time(field):
-            return "a time: send what is to be learned of it as numbers or texts of their own, such as the hour"
+        if sql := _moment(field):
+            return f"a time: {_as_seconds(sql.replace('{}', field.name), field.name)}"
         if field.values and all(_NUMBER.fullmatch(str(value)) for value in field.values):
-            return "numbers written as text: send them as numbers"
+            return (
+                f"numbers as codes have them: TRY_CAST({field.name} AS DOUBLE) in stream.select makes amounts of them"
+            )
         count = field.distinct if field.values is not None else "many"
         return f"free text: {count} different values. Of names that come again make a feature with encode: target"
     return ""
+
+
+def _moment(field: Observed) -> str:
+    """Return the SQL that makes seconds of texts that tell a time; nothing of others."""
+    texts = sorted(field.texts)
+    return next((form.sql for form in moments_of(texts) if texts and all(form.read(each) for each in texts)), "")
+
+
+def _as_seconds(sql: str, name: str) -> str:
+    return (
+        f"`{sql} AS {name}` in stream.select makes seconds of it, of which "
+        f"{{encode: {{kind: cyclic, periods: [{DAY_S}, {WEEK_S}]}}}} learns the hour and the day of the week"
+    )
 
 
 def _divider(others: Sequence[Observed]) -> str:
     """Return the field of most values that no record lacks."""
     fields = [field for field in others if field.always and not _no_feature(field)]
     if not fields:
-        raise DraftImpossible(
+        raise NothingDivides(
             "expected a field to divide the rows by into training and test: one whole number or text that every record "
             f"has and that differs from record to record, got {_listed(others)}. Floats and arrays do not serve: send "
             'a name with each record, such as "id": "row-1"'

@@ -9,21 +9,27 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import md5
 from typing import Any, Final
 
 from headrace_data.select.tree import Leaf, Path
 from headrace_data.select.values import text_of
 
-from headrace_client.drafting.forms import NO_NUMBER, NO_TEXT, Form, form_of
+from headrace_client.drafting.forms import Form, form_of
 from headrace_client.drafting.moments import is_called_a_moment
-from headrace_client.drafting.observing import INT64, ODD_SHARE, in_order
+from headrace_client.drafting.observing import INT64, in_order
 from headrace_client.drafting.roles import LABEL_NAMES, MOST_FIELDS, is_called_an_id
+from headrace_client.words import is_no_number, is_no_text
 
 _FIELD: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 _OTHER: Final = re.compile(r"[^A-Za-z0-9]+")
 _LETTERS: Final = str.maketrans({"ß": "ss", "ø": "o", "Ø": "O", "æ": "ae", "Æ": "AE", "ł": "l", "Ł": "L", "đ": "d"})
 _DEEPEST: Final = 8
+DIGEST: Final = "row"
+"""What a digest of a row is called."""
+_IN_DIGEST: Final = 16
+"""Columns that it is made of, those with the most different values."""
 _FEW: Final = 10
 _ENOUGH: Final = 20
 """Records from which on so few whole numbers as text are taken for categories."""
@@ -43,6 +49,8 @@ class Column:
     """What is done to the values, for a comment."""
     usual: bool = True
     """Whether records with such values may do without a SELECT."""
+    doubt: str = ""
+    """What may be meant otherwise, or cannot be read; empty where nothing is."""
 
 
 @dataclass(frozen=True)
@@ -61,16 +69,35 @@ class Selection:
         return [{name: values[at] for name, values in held if values[at] is not None} for at in range(count)]
 
 
-def selection_for(records: Sequence[Mapping[str, Any]], label: str | None = None) -> Selection | None:
-    """Return the SELECT that records need, None where they are rows already. `label` is what will be predicted."""
+def selection_for(
+    records: Sequence[Mapping[str, Any]], label: str | None = None, *, comma: bool = False, always: bool = False
+) -> Selection | None:
+    """Return the SELECT that records need; None where they are rows already, unless there is `always` one.
+
+    `label` is what will be predicted. `comma` says that decimals of the source stand behind a comma.
+    """
     found = _flattened(records)
     names = _names(found)
     label = next((name for name, paths in names.items() if label in (name, *_called(paths))), label)
     columns: dict[str, Column] = {}
     for name, paths in names.items():
-        columns[name] = _column(name, paths, [found[path] for path in paths], label)
-    changed = any(column.paths != ((name,),) or not column.usual for name, column in columns.items())
-    return Selection(columns, label) if changed else None
+        columns[name] = _column(name, paths, [found[path] for path in paths], label, comma=comma)
+    there = {name: column for name, column in columns.items() if any(value is not None for value in column.values)}
+    changed = any(column.paths != ((name,),) or not column.usual for name, column in there.items())
+    return Selection(columns, label) if changed or always else None
+
+
+def with_digest(selection: Selection) -> Selection:
+    """Return a SELECT with one field more, by which rows are divided: a digest of what is no label."""
+    others = [column for name, column in selection.columns.items() if name != selection.label]
+    others.sort(key=lambda column: -len({str(value) for value in column.values}))
+    texts = [column_text(*path) for column in others[:_IN_DIGEST] for path in column.paths[:1]]
+    held = zip(*(column.values for column in others[:_IN_DIGEST]), strict=True)
+    values = tuple(md5(repr(row).encode(), usedforsecurity=False).hexdigest() for row in held)
+    name = _free(DIGEST, selection.columns)
+    told = "rows of the same values stay on one side of the split"
+    digest = Column(name, (), values, f"md5(concat_ws('|', {', '.join(texts)}))", told, usual=False)
+    return replace(selection, columns={**selection.columns, name: digest})
 
 
 def column_text(*parts: str | int) -> str:
@@ -163,14 +190,16 @@ def _kind(value: Any) -> str:
     return "number" if type(value) in (int, float) else type(value).__name__
 
 
-def _column(name: str, paths: tuple[Path, ...], found: Sequence[Sequence[Any]], label: str | None) -> Column:
+def _column(
+    name: str, paths: tuple[Path, ...], found: Sequence[Sequence[Any]], label: str | None, *, comma: bool
+) -> Column:
     values = [next((value for value in row if value is not None), None) for row in zip(*found, strict=True)]
     texts = [column_text(*path) for path in paths]
     text = texts[0] if len(texts) == 1 else f"coalesce({', '.join(texts)})"
     there = [value for value in values if value is not None]
     is_text = [isinstance(value, str) for value in there]
     if any(is_text) and all(_kind(value) in ("str", "number", "bool") for value in there):
-        made = _of_texts(name, text, [text_of(value) for value in values], label, mixed=not all(is_text))
+        made = _of_texts(name, text, [text_of(value) for value in values], label, mixed=not all(is_text), comma=comma)
         if made is not None and _reads_texts(values, made[0]):
             return Column(name, paths, *made)
     if len(paths) > 1 and not all(is_text):
@@ -183,24 +212,24 @@ def _column(name: str, paths: tuple[Path, ...], found: Sequence[Sequence[Any]], 
 def _reads_texts(values: Sequence[Any], made: Sequence[Any]) -> bool:
     """Tell whether most texts are read or taken for missing: a single odd one among numbers is a fault of its own."""
     texts = [(value, now) for value, now in zip(values, made, strict=True) if isinstance(value, str)]
-    odd = sum(now is None and value.strip() not in NO_NUMBER for value, now in texts)
+    odd = sum(now is None and not is_no_number(value.strip()) for value, now in texts)
     return 2 * odd < len(texts)
 
 
 def _of_texts(
-    name: str, text: str, values: Sequence[str | None], label: str | None, *, mixed: bool
-) -> tuple[tuple[Any, ...], str, str, bool] | None:
-    """Return the values of texts, the SQL that makes them, what it does, and whether such texts are usual.
+    name: str, text: str, values: Sequence[str | None], label: str | None, *, mixed: bool, comma: bool
+) -> tuple[tuple[Any, ...], str, str, bool, str] | None:
+    """Return the values of texts, the SQL that makes them, what it does, whether such texts are usual, and doubts.
 
     None stands for texts that stay as they are.
     """
-    numbers = [value for value in values if value is not None and value.strip() not in NO_NUMBER]
+    numbers = [value for value in values if value is not None and not is_no_number(value.strip())]
     is_label = name == label or (label is None and name.lower() in LABEL_NAMES)
-    form = None if is_called_an_id(name) and not mixed else _form(name, numbers, is_label=is_label)
+    form = None if is_called_an_id(name) and not mixed else _form(name, numbers, is_label=is_label, comma=comma)
     if form is None and mixed:
         return None
-    nothing = NO_TEXT if form is None else NO_NUMBER
-    words = Counter(value.strip() for value in values if value is not None and value.strip() in nothing)
+    is_nothing = is_no_text if form is None else is_no_number
+    words = Counter(value.strip() for value in values if value is not None and is_nothing(value.strip()))
     if form is None and not words:
         return None
     blanks = any(value != value.strip() for value in values if value is not None and (form or value.strip() in words))
@@ -212,24 +241,16 @@ def _of_texts(
     kept = [None if value is None or value.strip() in words else value for value in values]
     if form is None:
         made = tuple(None if value is None else value.strip() if blanks else value for value in kept)
-        return made, inner, "; ".join(told), False
+        return made, inner, "; ".join(told), False, ""
     read = tuple(None if value is None else form.read(value.strip()) for value in kept)
-    return read, form.sql.replace("{}", inner), "; ".join(told), form.usual and not words
+    return read, form.sql.replace("{}", inner), "; ".join(told), form.usual and not words, form.doubt
 
 
-def _form(name: str, there: Sequence[str], *, is_label: bool) -> Form | None:
+def _form(name: str, there: Sequence[str], *, is_label: bool, comma: bool) -> Form | None:
     """Return the form of all texts but a few, which are rejected or missing."""
-    distinct = Counter(value.strip() for value in there)
-    categories = len(distinct) <= _FEW and len(there) >= _ENOUGH
-    wanted = {"categories": categories, "label": is_label, "time": is_called_a_moment(name)}
-    form = form_of(list(distinct), **wanted)
-    if form is not None or len(there) < 1 / ODD_SHARE:
-        return form
-    # A few that are of no form should not make a text of all.
-    odd = [text for text in distinct if form_of([text], **wanted) is None]
-    if sum(distinct[text] for text in odd) > ODD_SHARE * len(there):
-        return None
-    return form_of([text for text in distinct if text not in odd], **wanted)
+    texts = Counter(value.strip() for value in there)
+    categories = len(texts) <= _FEW and len(there) >= _ENOUGH
+    return form_of(texts, categories=categories, label=is_label, time=is_called_a_moment(name), comma=comma)
 
 
 def _listed(words: Counter[str]) -> str:

@@ -117,7 +117,8 @@ def _select(roles: Roles, selection: Selection) -> Iterator[str]:
     lines: list[str] = []
     for at, column in enumerate(columns):
         comma = "," if at + 1 < len(columns) else ""
-        told = f" -- {comment_text(column.told, _COMMENT)}" if column.told else ""
+        remarks = [comment_text(each, _COMMENT) for each in (column.told, masked_text(column.doubt, PERSONAL)) if each]
+        told = f" -- {'; '.join(remarks)}" if remarks else ""
         lines.append(f"{column.sql} AS {column_text(column.name)}{comma}{told}")
     if all(line.isprintable() for line in lines):
         yield "  select: |"

@@ -92,7 +92,7 @@ def why_useless(version: Version, spec: PipelineSpec) -> str:
         return ""
     return (
         f"worse than an answer that looks at no feature: {told}, both on the test split. More rows, other features "
-        "or longer training may help; compress.gates.baseline: ignored releases it all the same"
+        "or longer training may help; compress.gates.baseline: ignored releases such versions from the next one on"
     )
 
 

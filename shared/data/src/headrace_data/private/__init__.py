@@ -12,6 +12,7 @@ import orjson
 import pyarrow as pa
 
 from headrace_data.columns import Column, Fault, Piece, column_for
+from headrace_data.detectors import PERSONAL, masked_text
 from headrace_data.private.hash import Hash
 from headrace_data.private.keys import Keys, Secret, no_keys
 from headrace_data.private.mask import Mask
@@ -81,13 +82,23 @@ class PrivateFields:
         return [replace(each, reason=withheld(each.reason, each.rule, each.field)) for each in rejections]
 
     def letter(self, record: Mapping[str, Any], columns: Mapping[str, Column]) -> bytes:
-        """Return what a dead letter holds of a record, as JSON: the sound ones of these fields, as they are stored."""
+        """Return what a dead letter holds of a record, as JSON: the sound ones of these fields, as they are stored.
+
+        A record whose values stand a field further on has its email anywhere: what has the form of personal data is
+        masked in every text, and a number that has it is left out.
+        """
         sound = {name: record[name] for name, column in columns.items() if name in record}
-        sound = {name: value for name, value in sound.items() if not columns[name].fault(value)}
+        held: dict[str, Any] = {}
         for name, value in sound.items():
+            if columns[name].fault(value):
+                continue
             if value is not None and (treatment := self.treatments.get(name)):
-                sound[name] = treatment.treated(pa.array([str(value)]))[0][0].as_py()
-        return orjson.dumps(sound)
+                held[name] = treatment.treated(pa.array([str(value)]))[0][0].as_py()
+            elif isinstance(value, str):
+                held[name] = masked_text(value, PERSONAL)
+            elif not isinstance(value, int | float) or masked_text(f"{value:.0f}", PERSONAL) == f"{value:.0f}":
+                held[name] = value
+        return orjson.dumps(held)
 
 
 class _NumbersAsTexts:
