@@ -12,7 +12,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NoReturn, Protocol, TypeVar
+from typing import Final, NoReturn, Protocol, TypeVar
 
 from headrace_runtime.errors import HeadraceError
 from headrace_runtime.settings import ServiceSettings, load_settings
@@ -177,13 +177,19 @@ def ending_on_signals(service: Service, *numbers: signal.Signals) -> Iterator[No
             reader.join()
 
 
-def settle() -> None:
-    """Exclude all present objects from later runs of Python's garbage collector.
+GARBAGE_AFTER: Final = 10_000
+"""Objects that may hold others, made and not freed, after which Python's garbage collector looks at them."""
 
-    A run over everything that was imported takes as long as checking thousands of records.
+
+def settle() -> None:
+    """Exclude all present objects from later runs of Python's garbage collector, and have it run less often.
+
+    A run over everything that was imported takes as long as checking thousands of records. After 700 objects, as by
+    default, it would look at records that are being read again and again, and they are never garbage of its kind.
     """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(GARBAGE_AFTER)
 
 
 S = TypeVar("S", bound=ServiceSettings)
