@@ -17,6 +17,7 @@ from uuid import UUID
 import fastavro
 import pytest
 from google.protobuf.message_factory import GetMessageClass
+from headrace_data.columns import plain
 from headrace_data.formats import Undecodable
 from headrace_data.formats.avro import compile_avro
 from headrace_data.formats.proto_schemas import file_of
@@ -74,6 +75,17 @@ def rich_avro() -> tuple[Callable[[bytes], dict[str, Any]], bytes]:
     return compile_avro(Schema(json.dumps(RICH_AVRO))), data.getvalue()
 
 
+def floats_avro() -> tuple[Callable[[bytes], dict[str, Any]], bytes]:
+    """Return what reads lists of floats as arrays, and a value with some."""
+    types = ["string", {"type": "array", "items": "float"}, ["null", "long"], {"type": "array", "items": "double"}]
+    fields = [{"name": name, "type": each} for name, each in zip("abcd", types, strict=True)]
+    schema = {"type": "record", "name": "Waves", "fields": fields}
+    data = io.BytesIO()
+    fastavro.schemaless_writer(data, fastavro.parse_schema(schema), {"a": "x", "b": [0.5] * 70, "c": 7, "d": [1.5, -1]})
+    read = compile_avro(Schema(json.dumps(schema)), ["b", "d"])
+    return lambda value: {name: plain(found) for name, found in read(value).items()}, data.getvalue()
+
+
 def rich_protobuf() -> tuple[Callable[[bytes], dict[str, Any]], bytes]:
     made: Any = GetMessageClass(file_of(Schema(RICH_PROTO)).message_types_by_name["Rich"])
     message = made(large=2**63, maybe=0, raw=b"\xff", colour=1, list=[1, 2], raws=[b"a"], text="text")
@@ -87,7 +99,7 @@ def rich_protobuf() -> tuple[Callable[[bytes], dict[str, Any]], bytes]:
     return compile_protobuf(Schema(RICH_PROTO), "acme.Rich"), message.SerializeToString()
 
 
-@pytest.mark.parametrize("make", [rich_avro, rich_protobuf])
+@pytest.mark.parametrize("make", [rich_avro, floats_avro, rich_protobuf])
 def test_mutated_messages_of_many_types(make: Callable[[], tuple[Callable[[bytes], dict[str, Any]], bytes]]) -> None:
     read, good = make()
     chance = random.Random(20261201)

@@ -32,7 +32,7 @@ train:
 """
 
 
-def _document(fields: str) -> str:
+def document_with(fields: str) -> str:
     """Return the document with other fields."""
     before, _, rest = DOCUMENT.partition("    - {{name: id")
     return before.rstrip() + fields + "prepare:" + rest.partition("prepare:")[2]
@@ -248,8 +248,8 @@ SAMPLES: Final[Mapping[str, Sample]] = {
         text=PROTO,
     ),
     "text": Sample("{kind: text, field: name}", _text),
-    "image": Sample("image", _png, document=_document(_PICTURES), rows=_PICTURE_ROWS),
-    "sound": Sample("{kind: sound, rate: 8000}", _wav, document=_document(_SOUNDS), rows=_SOUND_ROWS),
+    "image": Sample("image", _png, document=document_with(_PICTURES), rows=_PICTURE_ROWS),
+    "sound": Sample("{kind: sound, rate: 8000}", _wav, document=document_with(_SOUNDS), rows=_SOUND_ROWS),
 }
 
 

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import io
 import json
+import math
+import random
+import re
 import struct
+from collections.abc import Callable
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 import fastavro
+import numpy as np
 import pytest
 from headrace_data.canonical import sha256_digest
+from headrace_data.columns import plain
 from headrace_data.decoders import decoder_of
 from headrace_data.formats import Undecodable
 from headrace_data.formats.avro import compile_avro
@@ -23,7 +29,18 @@ from headrace_data.records import RecordChecker
 from headrace_data.rejections import Rejection
 from headrace_data.spec import SpecInvalid, Stream, load_pipeline
 
-from .format_samples import AVRO, DOCUMENT, REGISTRY, ROWS, SAMPLES, Registered, avro_long, framed
+from .format_samples import (
+    AVRO,
+    DOCUMENT,
+    REGISTRY,
+    ROWS,
+    SAMPLES,
+    Registered,
+    avro_long,
+    document_with,
+    framed,
+    mutated,
+)
 
 WRITE = SAMPLES["avro"].write
 
@@ -165,6 +182,58 @@ def test_records_of_several_schemas_stand_side_by_side() -> None:
     assert wrapped.writers(values) == set(), "of values that were decoded"
     reader.decode(values, 0, [])
     assert len(wrapped.writers([None, b"", b"\0", framed(9, b""), *values])) == 3
+
+
+WAVES = record(
+    "string", {"type": "array", "items": "float"}, ["null", "long"], {"type": "array", "items": "double"}, "long"
+)
+
+
+def test_lists_of_floats_are_the_same_as_arrays() -> None:
+    slow = compile_avro(Schema(json.dumps(WAVES)))
+    quick = compile_avro(Schema(json.dumps(WAVES)), {"f1", "f3", "f4"})
+    rows = [
+        {"f0": "a", "f1": [0.1, -0.0, math.nan], "f2": None, "f3": [1e300], "f4": -1},
+        {"f0": "", "f1": [1.0] * 200, "f2": 2**40, "f3": [0.5, math.inf], "f4": 2**62},
+        {"f0": "b", "f1": [], "f2": None, "f3": [2.0], "f4": 0},
+    ]
+    good = [written(WAVES, row) for row in rows]
+    # Two blocks, the second with its size in bytes before it.
+    floats = b"\x02" + bytes(4) + b"\x03\x10" + struct.pack("<2f", 1.5, -0.0) + b"\x00"
+    good.append(b"\x02a" + floats + b"\x00" + b"\x02" + bytes(8) + b"\x00" + b"\x02")
+    assert [type(quick(value)["f1"]) for value in good] == [np.ndarray, np.ndarray, list, np.ndarray]
+    chance = random.Random(7)
+    for value in [*good, *(mutated(chance.choice(good), chance) for _ in range(3_000))]:
+        assert _told(quick, value) == _told(slow, value)
+
+
+def _told(read: Callable[[bytes], dict[str, Any]], value: bytes) -> str:
+    try:
+        return repr({name: plain(found) for name, found in read(value).items()})
+    except Undecodable as error:
+        # fastavro tells where its buffer lies in memory.
+        return re.sub("0x[0-9a-f]+", "", str(error))
+
+
+@pytest.mark.parametrize(("element", "kept"), [("float32", 2), ("float64", 3), ("int32", 0)])
+def test_a_record_with_an_array_is_checked_as_one_with_a_list(element: str, kept: int) -> None:
+    fields = f"""
+    - {{{{name: f0, type: string, role: id}}}}
+    - {{{{name: f1, type: {element}, role: feature, shape: [2, 2], nullable: true}}}}
+    - {{{{name: f2, type: bool, role: label}}}}
+"""
+    plainly = record("string", {"type": "array", "items": "double"}, "boolean")
+    # Where types have names, lists are read as lists.
+    named = {**plainly, "fields": [*plainly["fields"], {"name": "g", "type": {**record("null"), "name": "G"}}]}
+    rows = [[1.0, 2.5, -0.0, 3.0], [1.0, 2.0], [1.0, math.nan, 0.0, 0.0], [1e200, 1.0, 1.0, 1.0], [0.0] * 4]
+    checked = []
+    for schema in (plainly, named):
+        values = [written(schema, {"f0": str(at), "f1": row, "f2": True, "g": {}}) for at, row in enumerate(rows)]
+        told = document_with(fields).format(format="{kind: avro, schema: '" + json.dumps(schema) + "'}")
+        checked.append(RecordChecker(load_pipeline(told).stream).check(values, [0] * len(rows), range(len(rows))))
+    arrays, lists = checked
+    assert (arrays.batch, arrays.rejected) == (lists.batch, lists.rejected)
+    assert (len(arrays.batch), len(arrays.rejected)) == (kept, len(rows) - kept)
 
 
 def test_an_id_that_is_unknown_rejects_its_record_and_is_asked_for_again() -> None:

@@ -61,8 +61,13 @@ def arrow_schema(fields: Sequence[Field]) -> pa.Schema:
 
 def to_ipc(batch: pa.RecordBatch) -> bytes:
     """Return a batch as an Arrow IPC stream."""
-    # The bytes that Arrow's own writer makes, in one copy: that grows a buffer, and copies it each time.
-    return b"".join([batch.schema.serialize(), batch.serialize(), _END_OF_STREAM])
+    return b"".join(ipc_parts(batch))
+
+
+def ipc_parts(batch: pa.RecordBatch) -> list[bytes | memoryview]:
+    """Return the parts of a batch as an Arrow IPC stream, whose bytes lie one behind another in it."""
+    # The bytes that Arrow's own writer makes: that grows a buffer, and copies it each time.
+    return [memoryview(batch.schema.serialize()), memoryview(batch.serialize()), _END_OF_STREAM]
 
 
 def from_ipc(data: bytes, sent_ms: int | None = None) -> pa.RecordBatch:

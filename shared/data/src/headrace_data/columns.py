@@ -64,6 +64,11 @@ class Column(Protocol):
         """Return the column of all pieces in order."""
 
 
+def plain(value: Any) -> Any:
+    """Return a value that a decoder made as JSON has it: a list in place of an array of floats."""
+    return value.tolist() if isinstance(value, np.ndarray) else value
+
+
 def column_for(field: Field) -> Column:
     """Return the column of a field."""
     if field.type == "string":
@@ -95,6 +100,10 @@ class _Numbers:
             return np.array(values, np.bool_)
         return self._packed([values], len(values))
 
+    def convert_arrays(self, arrays: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.generic] | None:
+        """Return the values of several arrays of floats as one array, or None, as `convert` does."""
+        return self._floats(np.concatenate(arrays)) if self._is_float else None
+
     def convert_lists(self, lists: list[Any], size: int, *, booleans: bool) -> npt.NDArray[np.generic] | None:
         """Return the values of several lists of a size as one array, or None, as `convert` does."""
         if booleans or self._is_bool or set(map(type, lists)) != {list}:
@@ -115,7 +124,7 @@ class _Numbers:
         array = np.frombuffer(data, self._code)
         return self._floats(array) if self._is_float else array
 
-    def _floats(self, array: npt.NDArray[np.float64]) -> npt.NDArray[np.generic] | None:
+    def _floats(self, array: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.generic] | None:
         # Formats other than JSON have NaNs that NumPy warns of when it computes with them.
         with np.errstate(over="ignore", invalid="ignore"):
             rounded = array.astype(self._dtype)
@@ -156,7 +165,7 @@ class _NumberColumn:
 
 
 class _ArrayColumn:
-    """Arrays of one shape, as nested lists or as one flat list."""
+    """Arrays of one shape, as nested lists or as one flat list, or as a flat array of floats."""
 
     def __init__(self, field: Field) -> None:
         self._field = field
@@ -164,6 +173,12 @@ class _ArrayColumn:
         self._blank = [self._numbers.blank] * field.size
 
     def read(self, values: list[Any], *, booleans: bool = True) -> Piece | None:
+        if np.ndarray in (types := set(map(type, values))):
+            if len(types) == 1 and set(map(len, values)) == {self._field.size}:
+                together = self._numbers.convert_arrays(values)
+                nulls = np.zeros(len(values) if self._field.nullable else 0, np.bool_)
+                return None if together is None else Piece(together, nulls)
+            values = list(map(plain, values))
         filled, nulls = _fill(values, self._blank, self._field)
         lists, size = self._lists(filled)
         array = self._numbers.convert_lists(lists, size, booleans=booleans) if size else None
@@ -191,7 +206,7 @@ class _ArrayColumn:
     def fault(self, value: object) -> Fault | None:
         if value is None:
             return _null_fault(self._field)
-        flat = self._flatten_one(value)
+        flat = self._flatten_one(plain(value))
         if isinstance(flat, Fault):
             return flat
         faults = ((position, self._numbers.fault(element)) for position, element in enumerate(flat))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Protocol
 
 from headrace_data.formats import FILES, FORMATS, Decoder, Names, Schemas
@@ -17,8 +18,10 @@ class Registries(Protocol):
         """Return the registry at an address. Raises whatever tells that it may not be asked."""
 
 
-def decoder_of(stream: Stream, schemas: Schemas | None = None) -> Decoder:
+def decoder_of(stream: Stream, schemas: Schemas | None = None, floats: Collection[str] = ()) -> Decoder:
     """Return what reads the records of a stream, with the schemas that they name where they name any.
+
+    Values of `floats` may come as arrays, where a format has them in one piece.
 
     Raises SchemaInvalid when the stream's own schema is none, SelectInvalid, and ImportError where a library is not
     there that reads its files.
@@ -31,7 +34,7 @@ def decoder_of(stream: Stream, schemas: Schemas | None = None) -> Decoder:
         # Its cells have names of their own, and an expression reads each as the text that it is.
         texts = {name for name, is_text in needs_of(stream).texts.items() if is_text}
     shapes = {key: field.shape for key, field in whole_fields(stream).items()} if stream.format_kind in FILES else {}
-    decoder = FORMATS[stream.format_kind](stream.format_told, Names(names, texts, shapes), schemas)
+    decoder = FORMATS[stream.format_kind](stream.format_told, Names(names, texts, shapes, floats), schemas)
     return decoder if stream.envelope is None else Unwrapped(decoder, stream.envelope)
 
 

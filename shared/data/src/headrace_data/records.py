@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headrace_data.batches import LAST_US, TIME, TIME_TYPE, arrow_schema
-from headrace_data.columns import Column, Piece
+from headrace_data.columns import Column, Piece, plain
 from headrace_data.decoders import decoder_of
 from headrace_data.event_time import FUTURE, TimeColumn
 from headrace_data.forgotten import Now, hushed, nothing_forgotten
@@ -106,7 +106,9 @@ class RecordChecker:
         self._stream = stream
         self._private = PrivateFields(stream, keys)
         self._names = [field.name for field in stream.fields]
-        self._decoder = decoder_of(stream, schemas)
+        as_they_are = stream.select is None and stream.envelope is None
+        floats = {field.name for field in stream.fields if field.shape and field.dtype.kind == "f" and as_they_are}
+        self._decoder = decoder_of(stream, schemas, floats)
         self._writers = self._decoder.writers if isinstance(self._decoder, KnowsWriters) else None
         self._columns: list[Column] = [self._private.column(field) for field in stream.fields]
         if stream.time is not None:
@@ -186,7 +188,7 @@ class RecordChecker:
         """
         for read, positions, _ in self._columns_of([value], None if message is None else [message], _Told()):
             if positions:
-                record = {name: found[0] for name, found in zip(self._names, read, strict=True)}
+                record = {name: plain(found[0]) for name, found in zip(self._names, read, strict=True)}
                 return self._private.letter(record, dict(zip(self._names, self._columns, strict=True)))
         return None
 

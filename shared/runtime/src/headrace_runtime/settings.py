@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from headrace_runtime.errors import SettingsInvalid
+from headrace_runtime.known_sockets import KnownSockets
 from headrace_runtime.schema_registry import RegistryAccess
 from headrace_runtime.tls_files import Limits, Listening, TlsFiles, check_certificates, check_key
 
@@ -51,6 +52,7 @@ class KafkaSettings(BaseSettings):
             "bootstrap_servers": self.kafka_bootstrap_servers.split(","),
             "security_protocol": self.kafka_security_protocol,
             "reconnect_backoff_max_ms": 1_000,
+            "selector": KnownSockets,
         }
         optional = {
             "sasl_mechanism": self.kafka_sasl_mechanism,

@@ -1,10 +1,10 @@
 from collections.abc import Iterator
 
 import pytest
-from headrace.events.v1 import model_pb2, run_pb2
+from headrace.events.v1 import model_pb2, record_pb2, run_pb2
 from headrace_runtime import topics
 from headrace_runtime.errors import Unprocessable
-from headrace_runtime.kafka.envelopes import decode, encode, new_id
+from headrace_runtime.kafka.envelopes import decode, encode, encode_with, new_id
 from headrace_runtime.record_topics import record_topics
 from headrace_runtime.records import Polled, Record, by_place, next_offsets
 from headrace_runtime.telemetry.traces import extract, inject, links_to
@@ -23,6 +23,15 @@ def span() -> Iterator[trace.Span]:
 
 def record(value: bytes | None, headers: list[tuple[str, bytes]] | None = None, offset: int = 7) -> Record:
     return Record("topic", 1, offset, b"key", value, headers or [])
+
+
+@pytest.mark.parametrize("size", [0, 1, 127, 128, 20_000])
+def test_bytes_of_a_field_are_put_together_of_parts(size: int) -> None:
+    told = record_pb2.RecordBatch(pipeline="digits", rows=3, writer_schemas=["a"])
+    value = encode_with(told, "arrow", [b"x" * size, memoryview(b"yz")])
+    assert record_pb2.RecordBatch.FromString(value) == record_pb2.RecordBatch(
+        pipeline="digits", rows=3, writer_schemas=["a"], arrow=b"x" * size + b"yz"
+    )
 
 
 def test_an_event_travels_with_its_envelope_and_trace(span: trace.Span) -> None:

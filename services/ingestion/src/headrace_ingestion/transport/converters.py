@@ -7,9 +7,9 @@ from dataclasses import replace
 from google.protobuf.timestamp_pb2 import Timestamp
 from headrace.events.v1 import record_pb2
 from headrace.ingestion.v1 import ingestion_service_pb2 as pb
-from headrace_data.batches import to_ipc
+from headrace_data.batches import ipc_parts
 from headrace_data.records import Rejection
-from headrace_runtime.kafka.envelopes import event_headers
+from headrace_runtime.kafka.envelopes import encode_with, event_headers
 from headrace_runtime.poison.bisection import CRASH
 from headrace_runtime.record_topics import raw_topic
 from headrace_runtime.records import Headers, Outgoing, Record
@@ -45,7 +45,6 @@ def raw_message(
     message = record_pb2.RecordBatch(
         pipeline=pipeline,
         spec_digest=spec_digest,
-        arrow=to_ipc(batch.rows),
         rows=batch.rows.num_rows,
         sources=[record_pb2.SourceRange(partition=batch.partition, start=batch.start, end=batch.end)],
         rejected=batch.rejected,
@@ -56,7 +55,8 @@ def raw_message(
         writer_schemas=sorted(batch.writer_schemas),
     )
     told = [*event_headers(message, SOURCE), *headers]
-    return Outgoing(raw_topic(pipeline), None, message.SerializeToString(), told, partition)
+    value = encode_with(message, "arrow", ipc_parts(batch.rows))
+    return Outgoing(raw_topic(pipeline), None, value, told, partition)
 
 
 def dead_letter(

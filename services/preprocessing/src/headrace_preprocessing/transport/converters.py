@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from google.protobuf.message import Message
 from headrace.events.v1 import artifact_pb2, dataset_pb2, record_pb2, segment_pb2
-from headrace_data.batches import INDEX, OFFSET, PARTITION, TIME, evolved, from_ipc, lineage, require_columns, to_ipc
+from headrace_data.batches import INDEX, OFFSET, PARTITION, TIME, evolved, from_ipc, ipc_parts, lineage, require_columns
 from headrace_data.cleaning import DUPLICATES, Cleaned, broken, duplicate_in_stream, squared_fields
 from headrace_data.forgotten import FORGOTTEN, NOTHING_FORGOTTEN, Suppression
 from headrace_data.forgotten import rejection as forgotten
@@ -27,7 +27,7 @@ from headrace_data.spec import Field, Pipeline
 from headrace_data.stream_keys import NO_DUPLICATES, Duplicates
 from headrace_data.windows import NO_REMARKS, Remarks
 from headrace_runtime.errors import Unprocessable
-from headrace_runtime.kafka.envelopes import decode, event_headers
+from headrace_runtime.kafka.envelopes import decode, encode_with, event_headers
 from headrace_runtime.object_store import Artifact
 from headrace_runtime.poison.bisection import CRASH
 from headrace_runtime.record_topics import clean_topic
@@ -106,7 +106,6 @@ def clean_message(raw: record_pb2.RecordBatch, cleaned: Cleaned, pipeline: Pipel
     message = record_pb2.RecordBatch(
         pipeline=pipeline.name,
         spec_digest=pipeline.digest,
-        arrow=to_ipc(cleaned.batch),
         rows=cleaned.batch.num_rows,
         sources=raw.sources,
         rejected=Counter(raw.rejected) + Counter(cleaned.counts),
@@ -117,7 +116,8 @@ def clean_message(raw: record_pb2.RecordBatch, cleaned: Cleaned, pipeline: Pipel
         time_sources=raw.time_sources,
     )
     topic = clean_topic(pipeline.own_name)
-    return Outgoing(topic, None, message.SerializeToString(), event_headers(message, SOURCE), partition)
+    value = encode_with(message, "arrow", ipc_parts(cleaned.batch))
+    return Outgoing(topic, None, value, event_headers(message, SOURCE), partition)
 
 
 def dead_letter(rows: pa.RecordBatch, rejection: Rejection, pipeline: Pipeline, headers: Headers = ()) -> DeadLetter:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from headrace_data.formats.avro import compile_avro
@@ -38,6 +39,8 @@ class Names:
     """Those that are texts, whatever they look like."""
     shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
     """Shapes of fields that take a value as it is, by the key of the value."""
+    floats: Collection[str] = ()
+    """Fields that take a one-dimensional array of floats, too, in place of a list of numbers."""
 
 
 def _json(told: Told, names: Names, _: Schemas | None) -> Decoder:
@@ -49,11 +52,11 @@ def _csv(told: Told, names: Names, _: Schemas | None) -> Decoder:
     return CsvDecoder(told.get("columns") or names.all, names.texts, told["delimiter"], told["quote"])
 
 
-def _avro(told: Told, _: Names, schemas: Schemas | None) -> Decoder:
+def _avro(told: Told, names: Names, schemas: Schemas | None) -> Decoder:
     if "schema" not in told:
-        return FramedDecoder("avro", "AVRO", compile_avro, schemas)
+        return FramedDecoder("avro", "AVRO", partial(compile_avro, floats=names.floats), schemas)
     schema = Schema(told["schema"])
-    return BareDecoder("avro", compile_avro(schema), schema)
+    return BareDecoder("avro", compile_avro(schema, names.floats), schema)
 
 
 def _protobuf(told: Told, _: Names, schemas: Schemas | None) -> Decoder:

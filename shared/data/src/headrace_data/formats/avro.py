@@ -11,7 +11,7 @@ that holds itself, and lists of what takes no byte. All else is bounded by the b
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import date, datetime, time
 from decimal import Decimal
 from io import BytesIO
@@ -20,6 +20,7 @@ from uuid import UUID
 
 import orjson
 
+from headrace_data.formats.avro_floats import floats_reader
 from headrace_data.formats.decoding import Undecodable
 from headrace_data.formats.schemas import Read, Schema, SchemaInvalid
 
@@ -29,15 +30,27 @@ _MOST_PARTS: Final = 100_000
 """Most parts of a schema with every type written out where it is used."""
 
 
-def compile_avro(schema: Schema) -> Read:
-    """Return what reads values of a schema. Raises SchemaInvalid."""
+def compile_avro(schema: Schema, floats: Collection[str] = ()) -> Read:
+    """Return what reads values of a schema, with arrays for those of `floats` that are lists of floats.
+
+    Raises SchemaInvalid.
+    """
     import fastavro
 
     parsed = _parsed(schema)
     unplain = _Types(parsed.names).fields_to_convert(parsed.record)
     name, record = parsed.record["name"], parsed.record
+    quick = floats_reader(record, floats)
 
     def read(value: bytes) -> dict[str, Any]:
+        row = quick(value) if quick else None
+        if row is None:
+            row = slowly(value)
+        for key in unplain:
+            row[key] = _plain(row[key])
+        return row
+
+    def slowly(value: bytes) -> dict[str, Any]:
         data = BytesIO(value)
         try:
             row = cast("dict[str, Any]", fastavro.schemaless_reader(data, record, None))
@@ -48,8 +61,6 @@ def compile_avro(schema: Schema) -> Read:
             raise Undecodable(f"expected a {name} in Avro, got bytes that are none: {error!r}") from error
         if data.tell() != len(value):
             raise Undecodable(f"expected a {name} in Avro, got {len(value) - data.tell()} bytes behind one")
-        for key in unplain:
-            row[key] = _plain(row[key])
         return row
 
     return read

@@ -17,8 +17,9 @@ class Decoder(Protocol):
     def decode(self, values: Sequence[bytes | None], start: int, rejected: list[Rejection]) -> Decoded:
         """Return the rows among some values, with their positions from `start` on; add the others to `rejected`.
 
-        A row has what JSON has: texts, numbers, booleans, None, lists and dictionaries by text. None is a message
-        without a value. Whatever the bytes are, nothing but the error of a schema's source is raised.
+        A row has what JSON has: texts, numbers, booleans, None, lists and dictionaries by text; and arrays of floats,
+        where fields take them. None is a message without a value. Whatever the bytes are, nothing but the error of a
+        schema's source is raised.
         """
 
 
