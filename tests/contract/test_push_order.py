@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -13,12 +14,17 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
 from headrace.events.v1 import pipeline_pb2, record_pb2
-from headrace.ingestion.v1.ingestion_service_pb2 import PushRequest, PushResponse, PushStreamRequest
+from headrace.ingestion.v1.ingestion_service_pb2 import (
+    PushRequest,
+    PushResponse,
+    PushStreamRequest,
+    PushStreamResponse,
+)
 from headrace.ingestion.v1.ingestion_service_pb2_grpc import IngestionServiceStub
 from headrace_data.batches import from_ipc
 from headrace_data.spec import Pipeline
@@ -39,6 +45,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.contract
 
+SERVICE = "headrace.ingestion.v1.IngestionService"
+
 ACCEPTING, PARTITIONS, BATCHES, MEANWHILE, ROWS = 6, 3, 32, 16, 3
 
 
@@ -47,6 +55,8 @@ class Instances:
     """Two instances of ingestion in this process, and what runs a third one in a process of its own."""
 
     pipeline: str
+    channel: grpc.Channel
+    """To the first one."""
     stubs: list[IngestionServiceStub]
     services: list[Service]
     spawn: Callable[[], tuple[IngestionServiceStub, subprocess.Popen[bytes]]]
@@ -87,7 +97,8 @@ def instances(
     for service in services:
         service.start()
     with ExitStack() as opened:
-        stubs = [IngestionServiceStub(opened.enter_context(grpc.insecure_channel(address))) for address in addresses]
+        channels = [opened.enter_context(grpc.insecure_channel(address)) for address in addresses]
+        stubs = [IngestionServiceStub(channel) for channel in channels]
 
         def spawn() -> tuple[IngestionServiceStub, subprocess.Popen[bytes]]:
             told = {"KAFKA_BOOTSTRAP_SERVERS": lane_settings.kafka_bootstrap_servers, "METRICS_ADDRESS": ""}
@@ -99,7 +110,7 @@ def instances(
             channel = opened.enter_context(grpc.insecure_channel(told["LISTEN_ADDRESS"]))
             return IngestionServiceStub(channel), process
 
-        yield Instances(name, stubs, services, spawn)
+        yield Instances(name, channels[0], stubs, services, spawn)
     for service in services:
         service.stop()
 
@@ -218,6 +229,31 @@ def test_the_first_batch_that_cannot_be_written_ends_its_stream(instances: Insta
     twice = [request(pipeline, "twice")] * 3
     assert [answer.repeated_batch for _, answer in streamed(stub, twice)] == [False, True, True]
     assert list(streamed(stub, [])) == []
+
+
+def test_bytes_that_are_no_batch_and_a_caller_without_patience_end_their_stream_alone(instances: Instances) -> None:
+    pipeline, stub = instances.pipeline, instances.stubs[0]
+    pushed(stub, pipeline, "known")
+    chance, codes = random.Random(20261130), set()
+    push: Any = instances.channel.stream_stream(f"/{SERVICE}/PushStream", None, PushStreamResponse.FromString)
+    for number in range(40):
+        good = PushStreamRequest(batch=request(pipeline, f"fuzz{number}")).SerializeToString()
+        bad = bytearray(good)
+        for _ in range(1 + number % 5):
+            bad[chance.randrange(len(bad))] = chance.randrange(256)
+        cut = bytes(bad[: chance.randrange(1, len(bad))]) if number % 2 else bytes(bad)
+        answers = []
+        try:
+            answers.extend(push(iter([good, cut, good]), timeout=60))
+        except grpc.RpcError as error:
+            codes.add(error.code())
+        assert answers[0].batch_id == f"bfuzz{number}"
+    # What was spoilt is no batch, of no pipeline, or called by an id that none may have.
+    assert codes == {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND}
+    never: SimpleQueue[PushRequest] = SimpleQueue()
+    ids, end = ended(streamed(stub, iter(never.get, None), timeout_s=0.3))
+    assert (ids, end.code()) == ([], grpc.StatusCode.DEADLINE_EXCEEDED)
+    assert stub.Push(request(pipeline, "afterwards"), timeout=30).accepted == ROWS
 
 
 def test_an_instance_that_stops_answers_what_it_has_begun_with(instances: Instances) -> None:

@@ -13,13 +13,14 @@ from headrace_data.files import Rows
 from headrace_data.formats.file_fields import FILES, rows_together
 from headrace_data.spec import Pipeline
 
-from headrace_client.drafting.media import LABEL
 from headrace_client.errors import InputInvalid
 from headrace_client.ingestion import IngestionClient
 from headrace_client.pushing import MOST_BYTES, Batch, Pushed, run
 
 KINDS: Final = {".png": "image", ".jpg": "image", ".jpeg": "image", ".wav": "sound", ".flac": "sound"}
 """What a file is by how its name ends."""
+LABEL: Final = "label"
+"""The header that says in which folder a file lies."""
 MOST_TOGETHER: Final = 256
 _MOST_FILE_BYTES: Final = 8 * 2**20 - 2**16
 """Bytes of a file that a message of ingestion has room for."""

@@ -6,21 +6,19 @@ import io
 from collections import Counter
 from collections.abc import Callable, Sequence
 from statistics import median
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from headrace_data.records import RecordChecker
 from headrace_data.select.values import Message
 from headrace_data.spec import SpecInvalid, load_pipeline
 
+from headrace_client.class_folders import LABEL, ClassFile
 from headrace_client.drafting import Draft, name_of
 from headrace_client.drafting.errors import DraftImpossible
 from headrace_client.drafting.observing import Observed, observe
 from headrace_client.drafting.roles import LABEL_NAMES, Placed, Roles
 from headrace_client.drafting.selecting import Column, Selection
 from headrace_client.drafting.writing import Sent, comment_text, pipeline_yaml
-
-if TYPE_CHECKING:
-    from headrace_client.class_folders import ClassFile
 
 LOOKED_AT: Final = 100
 """Files that are opened, for their size and for what the draft would reject."""
@@ -30,11 +28,9 @@ _STRETCHED: Final = 64
 _LEAST_SIDE: Final = 8
 _MOST_SECONDS: Final = 2
 
-LABEL: Final = "label"
-"""The header of a file of a folder, and the field, that says its class."""
 PICTURES: Final = (b"\x89PNG", b"\xff\xd8\xff")
 
-Opened = Callable[["ClassFile"], bytes]
+Opened = Callable[[ClassFile], bytes]
 
 
 class _Taken(NamedTuple):
