@@ -243,19 +243,10 @@ def _no_feature(field: Observed) -> str:
         return "its name belongs to a model's answers"
     if _names_something(field):
         return "a name for something, nothing to learn from"
-    if field.personal and field.type == "int64":
-        return f"numbers that are personal ({', '.join(field.personal)}), nothing to learn from"
     if field.constant:
         return "one value in the whole sample, nothing to learn from"
-    if are_dates(field):
-        return (
-            "a date as a number: send what is to be learned of it as a number of its own, such as the day of the week"
-        )
-    if are_serials(field):
-        seconds = f"CAST((TRY_CAST({field.name} AS DOUBLE) - 25569) * {DAY_S} AS BIGINT)"
-        return f"a date, as spreadsheets count days: {_as_seconds(seconds, field.name)}"
     if field.type != "string":
-        return ""
+        return _no_amount(field)
     if field.distinct > MOST_CATEGORIES or (field.distinct > _FEW and 2 * field.distinct > field.records):
         if sql := _moment(field):
             return f"a time: {_as_seconds(sql.replace('{}', field.name), field.name)}"
@@ -265,6 +256,19 @@ def _no_feature(field: Observed) -> str:
             )
         count = field.distinct if field.values is not None else "many"
         return f"free text: {count} different values. Of names that come again make a feature with encode: target"
+    return ""
+
+
+def _no_amount(field: Observed) -> str:
+    """Return why a number is none to be learned from; empty when it is one."""
+    if field.personal:
+        return f"numbers that are personal ({', '.join(field.personal)}), nothing to learn from"
+    if are_dates(field):
+        digits = f"try_strptime(CAST({field.name} AS VARCHAR), '%Y%m%d')"
+        return f"a date as a number: {_as_seconds(f'epoch_us({digits}) // 1000000', field.name)}"
+    if are_serials(field):
+        seconds = f"CAST((TRY_CAST({field.name} AS DOUBLE) - 25569) * {DAY_S} AS BIGINT)"
+        return f"a date, as spreadsheets count days: {_as_seconds(seconds, field.name)}"
     return ""
 
 
