@@ -194,6 +194,9 @@ def test_rows_without_a_name_are_divided_by_what_they_hold() -> None:
     draft, checked = drafted([*records, {"a": None, "kind": "x"}, records[0]])
     assert checked.rejected == []
     assert lines(draft)["row"] == "md5(concat_ws('|', a, \"b c\"))"
+    # By a number with few values a split would be of two kinds of rows.
+    few, _ = drafted([{"a": n / 2, "door": n % 3, "kind": "xy"[n % 2]} for n in range(200)])
+    assert lines(few)["row"] == "md5(concat_ws('|', a, door))"
     pipeline = load_pipeline(draft.text)
     assert (pipeline.stream.key, draft.roles.split_by) == (None, None)
     digests = checked.batch.column("row").to_pylist()

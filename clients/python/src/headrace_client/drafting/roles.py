@@ -43,6 +43,7 @@ _TIME: Final = re.compile(r"\d{4}-\d{2}-\d{2}([T ].*)?")
 _NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _FIELD_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 _DIVIDES: Final = "no field names a record: rows of the same values are taken for one"
+_FEWEST_GROUPS: Final = 30
 _MOST_REASONS: Final = 12
 MOST_FIELDS: Final = 1_024
 """Fields that a schema may have."""
@@ -286,8 +287,9 @@ def _as_seconds(sql: str, name: str) -> str:
 
 
 def _divider(others: Sequence[Observed]) -> str:
-    """Return the field of most values that no record lacks."""
+    """Return the field of most values that no record lacks: by few, a split would be of two or three kinds of rows."""
     fields = [field for field in others if field.always and not _no_feature(field)]
+    fields = [field for field in fields if field.distinct >= min(_FEWEST_GROUPS, field.records / 2)]
     if not fields:
         raise NothingDivides(
             "expected a field to divide the rows by into training and test: one whole number or text that every record "
