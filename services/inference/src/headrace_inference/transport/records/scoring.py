@@ -49,8 +49,9 @@ KIND: Final = "headrace.record.scored.v1"
 JSON: Final = "application/json"
 AT_ONCE: Final = 2
 """Calls of a pipeline at once: the next one is read while the model computes."""
+LEAST_WAIT_S: Final = 0.1
 MOST_WAIT_S: Final = 5.0
-"""Longest wait before an overloaded replica is asked again."""
+"""Shortest and longest wait before an overloaded replica is asked again: it has callers to answer meanwhile."""
 LOOK_S: Final = 0.5
 """How often is looked whether there is a release."""
 QUIET_S: Final = 5.0
@@ -132,10 +133,20 @@ class Scorer:
         self._count(records, found)
         here = inject(())
         messages = [self._message(*each, here) for each in zip(lines, found.answers, strict=True)]
-        self._pace.answered(len(records), time.monotonic() - began_s, sum(map(len, found.answers)))
+        self._pace.answered(len(records), time.monotonic() - began_s, sum(each.size for each in messages))
+        self._poll_so_many()
+        return messages
+
+    def fits(self, records: Sequence[Record]) -> bool:
+        """Return whether messages have few enough lines to be answered together. If not, fewer are polled next."""
+        if not self.scoring.has_lines or self._pace.fits([1 + (each.value or b"").count(b"\n") for each in records]):
+            return True
+        self._poll_so_many()
+        return False
+
+    def _poll_so_many(self) -> None:
         if self.consumer is not None:
             self.consumer.max_records = self._pace.most
-        return messages
 
     def _lines(self, records: Sequence[Record]) -> Iterator[Record]:
         if not self.scoring.has_lines:
@@ -163,11 +174,12 @@ class Scorer:
 
     async def _ask(self, desk: RecordDesk, records: Sequence[Record]) -> _Found:
         """Return the answers of a call. One that a record is at fault for is halved until that is found."""
+        asked = self._asked(records)
         while True:
             try:
-                return _Found(*await desk.score(self._asked(records), _Nobody()))
+                return _Found(*await desk.score(asked, _Nobody()))
             except Overloaded as error:
-                await asyncio.sleep(min(error.wait_s, MOST_WAIT_S))
+                await asyncio.sleep(min(max(error.wait_s, LEAST_WAIT_S), MOST_WAIT_S))
             except _OF_RECORDS as error:
                 if len(records) == 1:
                     return _Found([self._refused(records[0], error)], 1)
@@ -231,7 +243,10 @@ class ScoringLoop(TransactionLoop):
         def consumer() -> GroupConsumer:
             return scorer.opened(open_consumer())
 
-        super().__init__(scorer.scoring.group, consumer, open_producer, scorer.handle, ready=ready, account=account)
+        def fits(records: Sequence[Record]) -> bool:
+            return ready(records) and scorer.fits(records)
+
+        super().__init__(scorer.scoring.group, consumer, open_producer, scorer.handle, ready=fits, account=account)
         scorer.stopping = self.stopping
         self._waits = scorer.waits
         self._tell = tell
