@@ -56,6 +56,8 @@ LOOK_S: Final = 0.5
 """How often is looked whether there is a release."""
 QUIET_S: Final = 5.0
 """What is waited for so long is told."""
+STOP_S: Final = 10.0
+"""Longest wait for a loop when the replica stops, which drains its callers after that: Kafka may not answer."""
 _OF_RECORDS: Final = (TooLarge, DeadlineExceeded, InvalidInput, Unprocessable, TookTooLong, DiesOften)
 """What may be the fault of one record of a call."""
 _RULES: Final = {TooLarge: "oversized", DeadlineExceeded: "timeout", TookTooLong: CRASH, DiesOften: CRASH}
@@ -247,6 +249,7 @@ class ScoringLoop(TransactionLoop):
             return ready(records) and scorer.fits(records)
 
         super().__init__(scorer.scoring.group, consumer, open_producer, scorer.handle, ready=fits, account=account)
+        self.stop_timeout_s = STOP_S
         scorer.stopping = self.stopping
         self._waits = scorer.waits
         self._tell = tell
