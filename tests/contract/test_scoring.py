@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -59,6 +60,7 @@ serve: {scoring: {topic: NAME-asked}}
 """
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 SECRET = "lovelace"
+REFERRING = ("  format: {kind: json, lines: true}", "  references: [levels]\n  format: {kind: json}")
 PERSONAL = ("  format:", "  personal: {key: people, fields: {id: hash, note: mask}}\n  format:")
 
 
@@ -127,9 +129,10 @@ class Asked:
         with closing(TransactionalProducer(self.settings, name)) as producer, producer.transaction() as transaction:
             transaction.send([message])
 
-    def send(self, *values: bytes | None, partition: int = 0, key: bytes = b"key") -> None:
+    def send(self, *values: bytes | None, partition: int = 0, key: bytes = b"key", **more: str) -> None:
         producer = KafkaProducer(**self.settings.kafka_client())
         headers = [("traceparent", TRACE.encode()), ("who", SECRET.encode())]
+        headers += [(name.replace("_", "-"), text.encode()) for name, text in more.items()]
         sent = [producer.send(self.topic, each, key, headers=headers, partition=partition) for each in values]
         for each in sent:
             each.get(timeout=30)
@@ -208,7 +211,7 @@ def serving(settings: Settings) -> Iterator[grpc.Channel]:
 
 
 def test_each_record_has_one_answer_which_is_that_of_the_door(settings: Settings, until: Callable[..., None]) -> None:
-    asked, private = Asked(settings), Asked(settings, PERSONAL, partitions=1)
+    asked, private = Asked(settings), Asked(settings, REFERRING, PERSONAL, partitions=1)
     private.release(1)
     private.apply()
     asked.send(record(9.0), record(9.0), partition=1)
@@ -259,6 +262,7 @@ def test_each_record_has_one_answer_which_is_that_of_the_door(settings: Settings
         swaps(asked, until)
         grows(asked, until)
         leaves_out_what_is_personal(private, until)
+        fetches_what_is_referred_to(private, until)
     with Admin(settings, "test") as admin:
         # A replica that stops gives its partitions back at once: a group with members could not be deleted.
         assert admin.delete_groups([asked.group]) == ([asked.group], [])
@@ -311,6 +315,19 @@ def leaves_out_what_is_personal(asked: Asked, until: Callable[..., None]) -> Non
     assert ["outputs" in each for each in plain(answers)] == [True, False, False, False]
     assert {each.key for each in answers} == {None}
     assert SECRET not in repr(answers).lower()
+
+
+def fetches_what_is_referred_to(asked: Asked, until: Callable[..., None]) -> None:
+    """A record without a value has the answer to what it refers to."""
+    before, value = len(asked.answers()), record(8.0)
+    ObjectStore(asked.settings.store_url).write("payloads/levels/a.json", value)
+    digest = f"sha256:{hashlib.sha256(value).hexdigest()}"
+    asked.send(None, headrace_ref="levels/a.json", headrace_ref_digest=digest)
+    asked.send(None, headrace_ref="levels/none.json", headrace_ref_digest=digest)
+    until(lambda: len(asked.answers()) >= before + 2)
+    there, missing = plain(asked.answers())[before:]
+    assert there["outputs"] == {"level": 5.4375}
+    assert missing["rejection"]["rule"] == "reference"
 
 
 class Elsewhere:

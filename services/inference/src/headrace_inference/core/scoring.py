@@ -9,6 +9,8 @@ from typing import Final
 from headrace_runtime.records import Record
 
 MOST_ROWS: Final = 256
+MOST_REFERRING: Final = 16
+"""The same, of records that may refer to values in the store: those of one call are fetched before it is read."""
 MOST_BYTES: Final = 1024 * 1024
 """Records and bytes of one call: callers wait no longer for it than for each other. A larger record goes alone."""
 FIRST: Final = 64
@@ -38,11 +40,13 @@ class Scoring:
     """Whether a message has many records, on lines."""
     withholds: bool = False
     """Whether an answer goes without the key of its record, and without its headers: there are personal fields."""
+    most_rows: int = MOST_ROWS
+    """Records of one call at most."""
 
 
-def calls_of(records: Sequence[Record], most_rows: int) -> Iterator[Sequence[Record]]:
+def calls_of(records: Sequence[Record], rows: int) -> Iterator[Sequence[Record]]:
     """Yield records in calls of at most so many."""
-    rows, start, size = min(most_rows, MOST_ROWS), 0, 0
+    start, size = 0, 0
     for at, record in enumerate(records):
         more = len(record.value or b"") + len(record.key or b"")
         # Each line of a message has all headers of that.

@@ -36,7 +36,7 @@ from headrace_runtime.telemetry.traces import context_of, inject
 from opentelemetry import trace
 
 from headrace_inference.core import metrics
-from headrace_inference.core.scoring import Pace, Scoring, calls_of
+from headrace_inference.core.scoring import MOST_REFERRING, MOST_ROWS, Pace, Scoring, calls_of
 from headrace_inference.transport.other_process import TookTooLong
 from headrace_inference.transport.records.answers import rejected_alone
 from headrace_inference.transport.records.around import DiesOften
@@ -76,6 +76,7 @@ def scoring_of(pipeline: Pipeline) -> Scoring:
         scored_topic(pipeline.own_name),
         pipeline.stream.has_lines,
         pipeline.stream.personal is not None,
+        MOST_REFERRING if pipeline.stream.references else MOST_ROWS,
     )
 
 
@@ -165,7 +166,8 @@ class Scorer:
             async with turns:
                 return await self._ask(desk, call)
 
-        asking = [asyncio.ensure_future(ask(call)) for call in calls_of(records, desk.most_rows(self.scoring.model))]
+        rows = min(self.scoring.most_rows, desk.most_rows(self.scoring.model))
+        asking = [asyncio.ensure_future(ask(call)) for call in calls_of(records, rows)]
         try:
             found = await asyncio.gather(*asking)
         finally:
