@@ -141,9 +141,9 @@ class Asked:
     def answers(self) -> list[Record]:
         return read(self.settings, scored_topic(self.name))
 
-    def troubles(self) -> list[str]:
+    def troubles(self) -> list[PipelineTroubled]:
         told = [decode(each, PipelineTroubled) for each in read(self.settings, PIPELINE_TROUBLED.name)]
-        return [each.reason for each in told if each.pipeline == self.name]
+        return [each for each in told if each.pipeline == self.name]
 
     def over_grpc(self, channel: grpc.Channel, *values: bytes) -> list[dict[str, Any]]:
         """Return what the door for records answers."""
@@ -221,7 +221,8 @@ def test_each_record_has_one_answer_which_is_that_of_the_door(settings: Settings
         asked.send(good, *odd, good + b"\n\n" + b"no JSON" + b"\n" + record(2.0), partition=0)
         asked.send(*(record(float(at)) for at in range(300)), partition=1, key=b"other")
         until(lambda: asked.troubles())
-        assert "waiting for the first release" in asked.troubles()[0]
+        assert "waiting for the first release" in asked.troubles()[0].reason
+        assert asked.troubles()[0].subject, "a pipeline that is trained for the first time needs no hand"
         assert asked.answers() == []
         asked.release(1)
         until(lambda: len(asked.answers()) >= 309)

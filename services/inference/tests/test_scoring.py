@@ -109,7 +109,7 @@ def opened(told: Desk) -> Iterator[Door]:
     asyncio.run_coroutine_threadsafe(way.__aenter__(), loop).result(10)
     yield door
     asyncio.run_coroutine_threadsafe(way.__aexit__(None, None, None), loop).result(10)
-    assert "waiting" in door.closed_for("model")
+    assert "waiting" in str(door.closed_for("model"))
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
     loop.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -115,8 +116,8 @@ class Scorer:
         self._door = door
         self._source = source
 
-    def waits(self) -> str:
-        """Return what there has to be before records are read; empty where there is."""
+    def waits(self) -> tuple[str, str] | None:
+        """Return what there has to be before records are read, and what that is about; None where there is."""
         return self._door.closed_for(self.scoring.model)
 
     def opened(self, consumer: GroupConsumer) -> GroupConsumer:
@@ -258,15 +259,16 @@ class ScoringLoop(TransactionLoop):
 
     def run(self) -> None:
         """Wait until there is a release, then work until stopped."""
-        began_s, told_s = time.monotonic(), 0.0
-        while (reason := self._waits()) and not self.stopping.wait(LOOK_S):
-            now_s = time.monotonic()
+        began_s = time.monotonic()
+        told_s: dict[str, float] = {}
+        while (waits := self._waits()) and not self.stopping.wait(LOOK_S):
+            (reason, subject), now_s = waits, time.monotonic()
             # A replica that starts, or loads what is released, is no trouble.
-            if now_s - began_s > QUIET_S and (not told_s or now_s - told_s > TELL_EVERY_S):
-                self._tell(reason, "", TOLD_FOR_S)
-                told_s = now_s
-        if told_s:
-            self._tell("", "", 0.0)
+            if now_s - began_s > QUIET_S and now_s - told_s.get(subject, -math.inf) > TELL_EVERY_S:
+                self._tell(reason, subject, TOLD_FOR_S)
+                told_s[subject] = now_s
+        for subject in told_s:
+            self._tell("", subject, 0.0)
         if not self.stopping.is_set():
             super().run()
 
