@@ -45,7 +45,7 @@ class Exported:
     difference: float
     """Largest difference of an answer from PyTorch's, over the rows compared: of probabilities, or of predictions
     beyond the rounding of their type, as a share of the label's deviation and their distance from its mean together;
-    of embeddings that of any of their numbers. Where it is large, what float32 rounds in PyTorch itself is taken off."""
+    of embeddings that of any of their numbers. Where it is large, what float32 rounds in PyTorch is taken off."""
     rows: int
     """Number of rows compared."""
 
