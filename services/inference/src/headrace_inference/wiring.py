@@ -161,10 +161,9 @@ def build_host(
     recent = RecentAnswers(0 if cache is None else settings.recent_bytes)
     predictor = Predictor(shelf, hot, compute, predictions, flights=flights, recent=recent, beside=beside)
     plane = Plane(shelf, predictor)
-    payloads = ObjectStore(settings.store_url).beginning
+    rest, payloads = _rest(settings), ObjectStore(settings.store_url).beginning
     access, limit_s = settings.registry_access, settings.records_timeout_s
     desk = RecordDesk(shelf, specs or Specs(), predictor.infer, access, capacity, limit_s, payloads)
-    rest = _rest(settings)
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
