@@ -182,6 +182,12 @@ def test_dates_become_seconds_in_the_ways_that_people_write_them(
     assert all(("which is day" in told) == (pattern == "%d/%m/%Y %H:%M") for told in (draft.text, str(draft.doubts)))
 
 
+def test_days_and_months_are_asked_for_beside_a_text_that_is_no_date() -> None:
+    texts = [f"0{1 + n % 9}/0{1 + n % 7}/2026" for n in range(60)]
+    draft, _ = drafted([{"id": f"r{n}", "Datum": text, "y": "ab"[n % 2]} for n, text in enumerate([*texts, "soon"])])
+    assert "which is day and which is month" in str(draft.doubts)
+
+
 def test_a_few_words_among_numbers_are_missing_and_named() -> None:
     records = [{"id": f"r{n}", "v": "<0.1" if n % 5 == 0 else f"{n}.5", "y": "ab"[n % 2]} for n in range(100)]
     draft, checked = drafted(records)

@@ -20,7 +20,7 @@ _DAYS: Final = ("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%Y/%m/%d", "%d.
 _DAYS_IN_WORDS: Final = ("%d-%b-%Y", "%d %b %Y", "%b %d, %Y", "%d %B %Y", "%B %d, %Y")
 _HOURS: Final = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
 _ISO: Final = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}.*)?", re.ASCII)
-_ZONE: Final = re.compile(r".*[T ].*(Z|[+-]\d{2}:?\d{2})", re.ASCII)
+_ZONE: Final = re.compile(r"[^T ]*[T ].*(Z|[+-]\d{2}:?\d{2})", re.ASCII)
 _LEADING_ZERO: Final = re.compile(r"0\d")
 _ODD_SHARE: Final = 0.05
 _ODD_WORDS: Final = 3
@@ -119,7 +119,8 @@ def moments_of(texts: Sequence[str]) -> Iterator[Form]:
     likely = [each for each in patterns if 2 * sum(_timed(each)(text) is not None for text in probes) > len(probes)]
     for pattern in likely:
         other = _swapped(pattern)
-        unsure = other in likely and all(_timed(each)(text) is not None for text in texts for each in (pattern, other))
+        # A text that is no date at all says nothing of the others.
+        unsure = other in likely and all((_timed(pattern)(each) is None) == (_timed(other)(each) is None) for each in texts)
         doubt = f"each is a date by {other}, too: which is day and which is month?" if unsure else ""
         sql = moment.replace("{}", f"try_strptime({{}}, '{pattern}')")
         told = f"a moment ({pattern}, taken for UTC), as seconds since 1970"
