@@ -30,7 +30,10 @@ def floats_reader(record: Mapping[str, Any], names: Collection[str]) -> Quick | 
     one part of the record may be used in another.
     """
     fields = record["fields"]
-    if not all(_has_no_names(field["type"]) for field in fields):
+    # Two fields of one name, which fastavro takes, are two lists of different kinds, or a list and something else.
+    if len({field["name"] for field in fields}) < len(fields) or not all(
+        _has_no_names(each["type"]) for each in fields
+    ):
         return None
     lists = {field["name"]: found for field in fields if field["name"] in names and (found := _floats(field["type"]))}
     if not lists:
