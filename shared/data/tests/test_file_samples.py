@@ -68,6 +68,14 @@ def test_columns_of_one_name_are_told_apart_by_a_stream_that_numbers_them() -> N
     assert rows.values == [b'{"n":1,"city":"a"}']
 
 
+def test_a_header_of_very_many_names_or_lines_is_read_in_time_with_its_length() -> None:
+    lines = [*["a," * 10_000 + "\u2028a\n"], *["1," * 10_000 + "1\n"]]
+    columns = sample_of(io.BytesIO("".join(lines).encode()), "csv", 1).columns
+    assert (len(columns), columns[1], columns[-2:]) == (10_001, "a 2", ["a 10000", "\u2028a"])
+    with pytest.raises(FileInvalid):
+        sample_of(io.BytesIO(b'a,"b' + b"\n" * 400_000), "csv", 1)
+
+
 def test_a_line_that_cannot_be_divided_is_a_fault_of_its_own() -> None:
     (rows,) = rows_of_file(io.BytesIO(b'n,city\n1,a\n2,"say "hi" now"\n\n3,c\n'), "csv", STREAM)
     assert (list(rows.numbers), rows.values[0], rows.values[2]) == (
