@@ -18,7 +18,7 @@ class KnownSockets(selectors.DefaultSelector):
     """The platform's selector, but for that question. Not thread-safe, as that is not."""
 
     def get_key(self, fileobj: FileDescriptorLike) -> selectors.SelectorKey:
-        """Return what is registered of a file. Raises KeyError when it is not, RuntimeError when nothing is any more."""
+        """Return what is registered of a file. Raises KeyError when it is not, RuntimeError once closed."""
         number = fileobj if isinstance(fileobj, int) else fileobj.fileno()
         known = self.get_map()
         # A few numbers. A closed file has none any more, and is looked for among all.
