@@ -30,10 +30,10 @@ def floats_reader(record: Mapping[str, Any], names: Collection[str]) -> Quick | 
     one part of the record may be used in another.
     """
     fields = record["fields"]
-    # Two fields of one name, which fastavro takes, are two lists of different kinds, or a list and something else.
-    if len({field["name"] for field in fields}) < len(fields) or not all(
-        _has_no_names(each["type"]) for each in fields
-    ):
+    # Of two fields of one name, which fastavro takes, one may be a list and the other none.
+    if len({field["name"] for field in fields}) < len(fields):
+        return None
+    if not all(_has_no_names(field["type"]) for field in fields):
         return None
     lists = {field["name"]: found for field in fields if field["name"] in names and (found := _floats(field["type"]))}
     if not lists:
