@@ -120,7 +120,7 @@ def moments_of(texts: Sequence[str]) -> Iterator[Form]:
     for pattern in likely:
         other = _swapped(pattern)
         # A text that is no date at all says nothing of the others.
-        unsure = other in likely and all((_timed(pattern)(each) is None) == (_timed(other)(each) is None) for each in texts)
+        unsure = other in likely and all(map(_both_or_neither(pattern, other), texts))
         doubt = f"each is a date by {other}, too: which is day and which is month?" if unsure else ""
         sql = moment.replace("{}", f"try_strptime({{}}, '{pattern}')")
         told = f"a moment ({pattern}, taken for UTC), as seconds since 1970"
@@ -130,6 +130,11 @@ def moments_of(texts: Sequence[str]) -> Iterator[Form]:
 def _swapped(pattern: str) -> str:
     """Return a pattern with day and month in each other's place."""
     return pattern.translate(str.maketrans("dm", "md"))
+
+
+def _both_or_neither(pattern: str, other: str) -> Callable[[str], bool]:
+    one, another = _timed(pattern), _timed(other)
+    return lambda text: (one(text) is None) == (another(text) is None)
 
 
 def _quoted(words: Sequence[str]) -> str:
