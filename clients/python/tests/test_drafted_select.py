@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from headrace_client.drafting import Draft, draft_pipeline
+from headrace_client.written_numbers import ways_of
 from headrace_data.records import Checked, RecordChecker
 from headrace_data.spec import load_pipeline
 
@@ -180,6 +181,16 @@ def test_dates_become_seconds_in_the_ways_that_people_write_them(
     assert checked.batch.column("Datum").to_pylist()[:2] == seconds
     # Where days and months could be each other, the draft asks.
     assert all(("which is day" in told) == (pattern == "%d/%m/%Y %H:%M") for told in (draft.text, str(draft.doubts)))
+
+
+def test_a_long_text_is_no_number_and_is_not_looked_through() -> None:
+    long = "-" + " " * 30_000 + "x"
+    assert {way.read(long) for way in ways_of(["1.5", long])} == {None}
+
+
+def test_numbers_of_two_sizes_are_told() -> None:
+    records = [{"id": f"r{n}", "v": "900" if n % 3 else f"{n / 2}K", "y": "ab"[n % 2]} for n in range(60)]
+    assert "900 has no K, and is taken for as much as if it had" in str(drafted(records)[0].doubts)
 
 
 def test_days_and_months_are_asked_for_beside_a_text_that_is_no_date() -> None:
