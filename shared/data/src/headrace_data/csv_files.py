@@ -12,6 +12,8 @@ from typing import Final
 from headrace_data.errors import FileInvalid
 from headrace_data.formats.cells import LONGEST_ROW
 
+COLUMNS: Final = "columns"
+"""Rule: a row of a file has as many columns as its header."""
 DELIMITERS: Final = (",", ";", "\t", "|")
 _TOLD: Final = "sep=;"
 _SHOWN: Final = 60
