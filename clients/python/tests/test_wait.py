@@ -298,6 +298,10 @@ def test_a_failed_freeze_does_not_undo_what_is_released(headrace, registry, cann
     ("parts", "awaited"),
     [
         ({}, "records (none has come in yet)"),
+        (
+            {"spec": "gates"},
+            "records (none since dataset dddddddddddd, which does not count: only new ones bring the next)",
+        ),
         ({"filling": 512}, "records (512 of 1797 rows, 2 rejected (range 2))"),
         ({"run": True}, "training (run 111111111111 was asked for)"),
     ],
@@ -306,6 +310,9 @@ def test_a_time_out_says_what_it_waited_for(headrace, registry, canned, parts, a
     state = canned.state()
     if "filling" in parts:
         state.filling.CopyFrom(canned.filling(parts["filling"]))
+    if "spec" in parts:
+        state = canned.state(dataset=canned.dataset())
+        state.dataset.frozen.spec_digest = "sha256:other"
     if "run" in parts:
         state = canned.state(dataset=canned.dataset(), runs=[canned.training(RUNNING)])
     registry.states = [state, TIME_IS_OVER]
