@@ -232,6 +232,15 @@ def test_a_moment_becomes_seconds_and_a_long_number_keeps_its_digits() -> None:
     assert "taken for UTC" in draft.text
 
 
+def test_a_fraction_is_no_whole_number_of_another_size() -> None:
+    records = [{"id": f"r{n}", "v": str(n * 7), "y": "ab"[n % 2]} for n in range(60)]
+    draft, _ = drafted([*records, {"id": "none", "y": "a"}])
+    odd = ["1.5", "0x1F", "12.0", " -3 ", str(2**62)]
+    values = [json.dumps({**records[0], "v": value}).encode() for value in odd]
+    checked = RecordChecker(load_pipeline(draft.text).stream).check(values, [0] * 5, range(5))
+    assert (checked.batch.column("v").to_pylist(), checked.unread) == ([None, None, 12, -3, 2**62], {"v": 2})
+
+
 def test_the_label_is_named_by_its_path_and_keeps_its_words() -> None:
     records = [{"key": f"r{n}", "o": {"in": n / 3, "churned": ("Yes", "yes ", "no")[n % 3]}} for n in range(30)]
     draft, checked = drafted(records, "o.churned")

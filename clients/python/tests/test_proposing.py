@@ -134,7 +134,7 @@ def test_nothing_is_told_where_no_change_is_plain(changes: list[dict[str, Any]])
             "AS DOUBLE) AS amount",
         ),
         ("amount", ["$1,234.50", "7"], "TRY_CAST(replace(replace(amount, '$', ''), ',', '') AS DOUBLE) AS amount"),
-        ("age", ["12 "], "TRY_CAST(age AS BIGINT) AS age"),
+        ("age", ["12 "], "TRY_CAST(regexp_extract(age, '^ *([+-]?[0-9]+)([.]0*)? *$', 1) AS BIGINT) AS age"),
         ("city", [12, 1.5], "CAST(city AS VARCHAR) AS city"),
         (
             "open",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from headrace.ingestion.v1 import ingestion_service_pb2 as messages
 
 from headrace_client.words import NO, YES, is_no_number
-from headrace_client.written_numbers import PLAIN, Written, ways_of
+from headrace_client.written_numbers import PLAIN, WHOLE, Written, ways_of
 from headrace_client.yaml_texts import flow
 
 if TYPE_CHECKING:
@@ -279,16 +279,16 @@ def _numbers_of_texts(group: Group, draft: _Draft, found: Sequence[Any]) -> bool
     numbers += [value for value in found if isinstance(value, int | float)]
     if len(numbers) < _LEAST_READ * (len(found) - sum(map(_says_nothing, found))):
         return False
-    name, kind = group.field, "BIGINT"
+    name, cast = group.field, WHOLE
     if draft.entry(name)["type"].startswith("float"):
-        kind = "DOUBLE"
+        cast = "TRY_CAST({} AS DOUBLE)"
     elif not all(number.is_integer() for number in map(float, numbers)):
         if not _fractions(name, draft):
             return False
-        kind = "DOUBLE"
+        cast = "TRY_CAST({} AS DOUBLE)"
     if len(numbers) < len(found) and not _missing(group, draft):
         return False
-    draft.read(name, f"TRY_CAST({way.inner_beside_plain if way else '{}'} AS {kind})")
+    draft.read(name, cast.replace("{}", way.inner_beside_plain if way else "{}"))
     return True
 
 

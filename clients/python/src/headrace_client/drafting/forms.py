@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from headrace_client.words import NO, YES
-from headrace_client.written_numbers import ways_of
+from headrace_client.written_numbers import WHOLE, ways_of
 
 _WHOLE: Final = re.compile(r"[+-]?(0|[1-9]\d{0,17})", re.ASCII)
 _DAYS: Final = ("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%Y/%m/%d", "%d.%m.%y", "%d/%m/%y", "%m/%d/%y")
@@ -94,7 +94,7 @@ def _despite(best: tuple[int, Form, list[str]], texts: Mapping[str, int], *, lab
 def _forms(texts: Sequence[str], *, categories: bool, label: bool, time: bool, comma: bool) -> Iterator[Form]:
     if not any(_LEADING_ZERO.match(text) for text in texts):
         if not categories:
-            yield Form("whole numbers as text", _whole, "TRY_CAST({} AS BIGINT)", words=True)
+            yield Form("whole numbers as text", _whole, WHOLE, words=True)
         if not all(_WHOLE.fullmatch(text) for text in texts):
             for way in ways_of(texts, comma=comma):
                 yield Form(way.told, way.read, way.sql, doubt=way.doubt, words=True)
