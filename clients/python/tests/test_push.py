@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from headrace.events.v1.pipeline_pb2 import PipelineApplied, PipelineSpec
 from headrace.events.v1.record_pb2 import RecordRejected
 from headrace.ingestion.v1 import ingestion_service_pb2 as messages
 from headrace_client import pushing
-from headrace_client.errors import TooLarge
+from headrace_client.errors import TooLarge, Unreachable
 from headrace_client.ingestion import IngestionClient
 from headrace_data.files import AT_ONCE
 from headrace_data.spec import load_pipeline
@@ -50,16 +51,26 @@ class FakeIngestion:
     refusals: list[Refusal] = field(default_factory=list)
     refused_from: int = 0
     """Batches of a stream that are answered before it is refused."""
+    unread: list[grpc.StatusCode] = field(default_factory=list)
+    """How streams end before anything of them is read."""
+    opened: threading.Event = field(default_factory=threading.Event)
+    """Set once a stream is read."""
+    ended: int = 0
+    """Streams that were read and answered to their end."""
     taken: dict[str, messages.PushRequest] = field(default_factory=dict)
     address: str = ""
 
     def push_stream(self, requests: Any, context: Any) -> Iterator[messages.PushStreamResponse]:
+        if self.unread:
+            context.abort(self.unread.pop(0), "not now")
+        self.opened.set()
         for at, each in enumerate(requests):
             if at >= self.refused_from and self.refusals:
                 code, trailing = self.refusals.pop(0)
                 context.set_trailing_metadata(trailing)
                 context.abort(code, "not now")
             yield messages.PushStreamResponse(batch_id=each.batch.batch_id, answer=self.push(each.batch))
+        self.ended += 1
 
     def push(self, request: messages.PushRequest) -> messages.PushResponse:
         known = request.batch_id in self.taken
@@ -177,6 +188,7 @@ def test_what_waits_is_sent_again_and_what_is_refused_is_not(registry, ingestion
     with IngestionClient(ingestion.address) as client:
         assert client.push("meters", "1", [b"{}"]).accepted == 1
         assert client.push("meters", "1", [b"{}"]).repeated_batch
+        assert ingestion.ended == 2, "who has the answer cancels nothing"
         ingestion.refusals = [(grpc.StatusCode.RESOURCE_EXHAUSTED, ())]
         with pytest.raises(TooLarge):
             client.push("meters", "2", [b"{}"])
@@ -196,6 +208,29 @@ def test_what_waits_is_sent_again_and_what_is_refused_is_not(registry, ingestion
         assert found == [True]
         ingestion.refusals = [(grpc.StatusCode.DEADLINE_EXCEEDED, ())]
         assert len(list(client.push_all(requests))) == len(requests)
+
+
+def test_a_source_may_wait_for_answers_and_for_long_between_its_batches(registry, ingestion) -> None:
+    requests = [messages.PushRequest(pipeline="meters", batch_id=f"b{at}", records=[b"{}"]) for at in range(3)]
+    answered, waited = threading.Event(), list[bool]()
+
+    def live() -> Iterator[messages.PushRequest]:
+        # Nothing is there yet as the first stream ends.
+        waited.append(ingestion.opened.wait(20))
+        yield requests[0]
+        waited.append(answered.wait(20))
+        ingestion.refusals = [(grpc.StatusCode.UNAVAILABLE, ())]
+        yield from requests[1:]
+
+    ingestion.unread = [grpc.StatusCode.DEADLINE_EXCEEDED]
+    with IngestionClient(ingestion.address) as client:
+        for _ in client.push_all(live(), patience_s=0):
+            answered.set()
+        assert waited == [True, True]
+        assert ingestion.batches == requests
+        ingestion.refusals = [(grpc.StatusCode.UNAVAILABLE, ())] * 2
+        with pytest.raises(Unreachable):
+            list(client.push_all(requests, patience_s=0))
 
 
 def test_a_folder_of_pictures_is_drafted_and_pushed_file_by_file(headrace, registry, ingestion, tmp_path) -> None:

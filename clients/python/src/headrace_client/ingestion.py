@@ -36,7 +36,8 @@ class IngestionClient(ServiceClient):
         Waits where ingestion asks for that, and for one that is away, see `push_all`.
         """
         request = messages.PushRequest(pipeline=pipeline, batch_id=batch_id, records=records, form=form)
-        return next(answer for _, answer in self.push_all([request]))
+        ((_, answer),) = self.push_all([request])
+        return answer
 
     def push_all(
         self, requests: Iterable[messages.PushRequest], *, patience_s: float = PATIENCE_S
@@ -44,8 +45,9 @@ class IngestionClient(ServiceClient):
         """Push batches on a stream, in their order, and yield each with its answer. `requests` are read in a thread.
 
         What was not answered is sent again when ingestion asks to wait, does not answer, or does not know the pipeline
-        yet, for `patience_s` after the last answer: as ids are known, each is written once. Raises what the last try
-        did, and what `requests` raise once all before it is answered.
+        yet, until no answer has come for `patience_s` after a stream broke off: as ids are known, each is written once.
+        Answers come while `requests` wait for more. Raises what the last try did, and what `requests` raise once all
+        before it is answered.
         """
         with self._translated():
             yield from Flow(self._stub, requests, self._timeout_s, patience_s).answers()
