@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -40,6 +41,8 @@ prepare: {}
 train: {network: {kind: mlp, hidden: [4]}, optimizer: {kind: adam, learningRate: 0.01}, epochs: 1, batchSize: 8}
 """
 SERVICE = messages.DESCRIPTOR.services_by_name["IngestionService"].full_name
+BROKEN = b"\x89PNG\r\n\x1a\n" + (5).to_bytes(4) + b"IHDR" + bytes(9)
+"""A picture whose header is too short."""
 PUSHBACK = (("grpc-retry-pushback-ms", "1"),)
 Refusal = tuple[grpc.StatusCode, Any]
 
@@ -242,9 +245,10 @@ def test_a_folder_of_pictures_is_drafted_and_pushed_file_by_file(headrace, regis
     (folder / ".thumbs" / "x").mkdir(parents=True)
     for stray in (folder / "read.me", folder / ".thumbs" / "x" / "1.png", folder / "small" / "bad.jpg"):
         stray.write_bytes(b"bad")
+    (folder / "small" / "short.png").write_bytes(BROKEN)
     drafted = headrace("init", "--from", str(folder), "--output", str(document))
     assert drafted.exit_code == 0, drafted.stderr
-    assert "1 of them would be rejected: image 1" in drafted.stderr
+    assert "2 of them would be rejected: image 2" in drafted.stderr
     assert f"`headrace push sizes {folder}`" in drafted.stdout
     pipeline = load_pipeline(document.read_text())
     told = [(each.name, each.role, each.shape) for each in pipeline.stream.fields]
@@ -255,14 +259,19 @@ def test_a_folder_of_pictures_is_drafted_and_pushed_file_by_file(headrace, regis
     pushed = headrace("push", "sizes", str(folder))
     assert pushed.exit_code == 0, pushed.stderr
     assert pushed.stdout.splitlines() == [
-        "Sizes: 6 of 7 rows accepted",
+        "Sizes: 7 of 8 rows accepted",
         "1 rejected (type 1): `headrace dead groups sizes` says what would accept them",
         "  type: small/bad.jpg: level: expected a number",
     ]
     (request,) = ingestion.taken.values()
     beside = {each.key.decode(): each.headers[0].value.decode() for each in request.contexts}
     assert beside == {str(path.relative_to(folder)): path.parent.name for path in folder.glob("[!.]*/*")}
-    assert json.loads(headrace("push", "sizes", str(folder), "--json").stdout)["files"][0]["again"] == 7
+    assert json.loads(headrace("push", "sizes", str(folder), "--json").stdout)["files"][0]["again"] == 8
+    os.rename(os.fsencode(folder / "small" / "bad.jpg"), os.fsencode(folder / "small") + b"/\xff.jpg")
+    for refused in (headrace("push", "sizes", str(folder)), headrace("init", "--from", str(folder))):
+        assert refused.exit_code == 1
+        assert "'small/\\udcff.jpg': expected a file's name in UTF-8" in refused.stderr
+    (folder / "small" / os.fsdecode(b"\xff.jpg")).unlink()
     applied(registry)
     refused = headrace("push", "meters", str(folder))
     assert refused.exit_code == 1
