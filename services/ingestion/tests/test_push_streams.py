@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, contextmanager
 from typing import Any
 
+import psutil
 import pytest
 from headrace.events.v1.record_pb2 import PushAccepted
 from headrace.ingestion.v1 import ingestion_service_pb2 as pb
@@ -58,14 +59,17 @@ class Log:
 class Sender:
     """Sends batches on a stream, and knows how many were read."""
 
-    def __init__(self, *ids: str, then: asyncio.Event | None = None, pipeline: str = "meters") -> None:
-        self._ids, self._then, self._pipeline = ids, then, pipeline
+    def __init__(self, *ids: str, then: asyncio.Event | None = None, more: bytes = b"") -> None:
+        self._ids, self._then = ids, then
+        self._more = more
+        """A record more in all batches behind the first."""
         self.read = 0
 
     async def __aiter__(self) -> AsyncIterator[pb.PushStreamRequest]:
         for batch_id in self._ids:
             self.read += 1
-            batch = pb.PushRequest(pipeline=self._pipeline, batch_id=batch_id, records=[RECORD])
+            records = [RECORD, self._more] if self._more and self.read > 1 else [RECORD]
+            batch = pb.PushRequest(pipeline="meters", batch_id=batch_id, records=records)
             yield pb.PushStreamRequest(batch=batch)
         if self._then is not None:
             await self._then.wait()
@@ -139,6 +143,23 @@ def test_a_line_that_is_full_holds_a_stream_back_and_refuses_it_only_when_others
         assert (ids, type(error)) == (["0"], Overloaded), "a batch that is known needs no place"
         assert str(error).startswith("batch '9': ")
         assert await answers_of(streams, Sender("9")) == (["9"], None)
+
+    asyncio.run(run())
+
+
+def test_batches_that_are_known_are_not_held_behind_one_that_is_not(
+    new_streams: Callable[[int], tuple[PushStreams, PushLine]], log: Log
+) -> None:
+    async def run() -> None:
+        streams, _ = new_streams(10**6)
+        log.known = {batch_id: PushAccepted(batch_id=batch_id, accepted=1) for batch_id in numbers(30)}
+        sender = Sender("new", *numbers(30), more=bytes(4 * 2**20))
+        before = psutil.Process().memory_info().rss
+        told = asyncio.create_task(answers_of(streams, sender))
+        await until(lambda: sender.read == 31 and log.transactions != [])
+        assert psutil.Process().memory_info().rss - before < 60 * 2**20
+        log.may.set()
+        assert await told == (["new", *numbers(30)], None)
 
     asyncio.run(run())
 
