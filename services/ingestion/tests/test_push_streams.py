@@ -7,11 +7,12 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import psutil
 import pytest
-from headrace.events.v1.record_pb2 import PushAccepted
+from headrace.events.v1.record_pb2 import PushAccepted, RecordBatch
 from headrace.ingestion.v1 import ingestion_service_pb2 as pb
 from headrace_ingestion.core.intake import Intake
 from headrace_ingestion.core.line import PushLine
@@ -30,6 +31,7 @@ class Log:
     def __init__(self) -> None:
         self.known: dict[str, PushAccepted] = {}
         self.transactions: list[int] = []
+        self.sent: list[Any] = []
         self.may = threading.Event()
         self.refuses: Callable[[int], bool] = lambda _: False
         """Whether a transaction of so many batches fails."""
@@ -53,7 +55,7 @@ class Log:
         return 0, 7
 
     def send(self, messages: Any) -> None:
-        list(messages)
+        self.sent += messages
 
 
 class Sender:
@@ -204,5 +206,38 @@ def test_what_is_refused_keeps_nothing_before_it_from_being_written(
         log.refuses = lambda _: True
         ids, error = await answers_of(streams, Sender("a", "c"))
         assert (ids, str(error)) == (["a"], "batch 'c': Kafka does not take records now")
+
+    asyncio.run(run())
+
+
+class Replacing(ThreadPoolExecutor):
+    """Checks batches, and puts another spec in force as the second one has begun."""
+
+    def __init__(self, replace: Callable[[], None]) -> None:
+        super().__init__(1)
+        self._left, self._replace = 2, replace
+
+    def submit(self, *task: Any, **named: Any) -> Any:
+        self._left -= 1
+        if not self._left:
+            self._replace()
+        return super().submit(*task, **named)
+
+
+def test_no_batch_is_written_by_a_spec_of_before_those_that_were_checked_with_it(
+    new_intake: Callable[..., Intake], log: Log
+) -> None:
+    async def run() -> None:
+        second, third = (Entrance(new_intake(stream=f"maxAhead: {hours}h"), 1) for hours in (1, 2))
+        accepted: Any = log
+        entrances = {"meters": Entrance(new_intake(), 1)}
+        desk = PushDesk(entrances, accepted, ThreadPoolExecutor(1), PushLine(10**6))
+        requests = [pb.PushRequest(pipeline="meters", batch_id=each, records=[RECORD]) for each in "ab"]
+        checked = [await desk.checked(each) for each in requests]
+        entrances["meters"] = replace(second, checking=Replacing(lambda: entrances.update(meters=third)))
+        log.may.set()
+        await desk.written(checked)
+        digests = [RecordBatch.FromString(each.value).spec_digest for each in log.sent]
+        assert digests == [third.intake.pipeline.digest] * 2
 
     asyncio.run(run())
