@@ -20,7 +20,7 @@ from headrace.events.v1.pipeline_pb2 import PipelineApplied, PipelineSpec
 from headrace.events.v1.record_pb2 import RecordRejected
 from headrace.ingestion.v1 import ingestion_service_pb2 as messages
 from headrace_client import pushing
-from headrace_client.errors import TooLarge, Unreachable
+from headrace_client.errors import Rejected, TooLarge, Unreachable
 from headrace_client.ingestion import IngestionClient
 from headrace_data.files import AT_ONCE
 from headrace_data.spec import load_pipeline
@@ -192,6 +192,9 @@ def test_what_waits_is_sent_again_and_what_is_refused_is_not(registry, ingestion
         assert client.push("meters", "1", [b"{}"]).accepted == 1
         assert client.push("meters", "1", [b"{}"]).repeated_batch
         assert ingestion.ended == 2, "who has the answer cancels nothing"
+        ingestion.unread = [grpc.StatusCode.UNIMPLEMENTED]
+        with pytest.raises(Rejected, match="expected one that knows PushStream, got an older one: upgrade it"):
+            client.push("meters", "2", [b"{}"])
         ingestion.refusals = [(grpc.StatusCode.RESOURCE_EXHAUSTED, ())]
         with pytest.raises(TooLarge):
             client.push("meters", "2", [b"{}"])
@@ -267,7 +270,7 @@ def test_a_folder_of_pictures_is_drafted_and_pushed_file_by_file(headrace, regis
     beside = {each.key.decode(): each.headers[0].value.decode() for each in request.contexts}
     assert beside == {str(path.relative_to(folder)): path.parent.name for path in folder.glob("[!.]*/*")}
     assert json.loads(headrace("push", "sizes", str(folder), "--json").stdout)["files"][0]["again"] == 8
-    os.rename(os.fsencode(folder / "small" / "bad.jpg"), os.fsencode(folder / "small") + b"/\xff.jpg")
+    (folder / "small" / "bad.jpg").rename(folder / "small" / os.fsdecode(b"\xff.jpg"))
     for refused in (headrace("push", "sizes", str(folder)), headrace("init", "--from", str(folder))):
         assert refused.exit_code == 1
         assert "'small/\\udcff.jpg': expected a file's name in UTF-8" in refused.stderr

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+import grpc
 from headrace.ingestion.v1 import ingestion_service_pb2 as messages
 from headrace.ingestion.v1.ingestion_service_pb2_grpc import IngestionServiceStub
 
 from headrace_client.addresses import find_addresses
 from headrace_client.channels import ServiceClient, trace_metadata
+from headrace_client.errors import Rejected
 from headrace_client.flow import PATIENCE_S, Flow
 from headrace_client.tls import Tls
 
@@ -49,8 +51,14 @@ class IngestionClient(ServiceClient):
         Answers come while `requests` wait for more. Raises what the last try did, and what `requests` raise once all
         before it is answered.
         """
-        with self._translated():
-            yield from Flow(self._stub, requests, self._timeout_s, patience_s).answers()
+        try:
+            with self._translated():
+                yield from Flow(self._stub, requests, self._timeout_s, patience_s).answers()
+        except Rejected as error:
+            if error.code == grpc.StatusCode.UNIMPLEMENTED.name:
+                told = f"ingestion at {self.address}: expected one that knows PushStream, got an older one: upgrade it"
+                raise Rejected(told, error.code) from error
+            raise
 
     def dead_letters(
         self, pipeline: str, wanted: messages.DeadLetterFilter | None = None, *, limit: int = 0
