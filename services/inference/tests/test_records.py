@@ -14,7 +14,7 @@ import fastavro
 import grpc
 import jsonschema  # type: ignore[import-untyped]
 import numpy as np
-import psutil
+import psutil  # type: ignore[import-untyped]
 import pytest
 from headrace import open_inference as oip
 from headrace.inference.v1.record_service_pb2 import (

@@ -10,7 +10,7 @@ from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from typing import Any
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 import pytest
 from headrace.events.v1.record_pb2 import PushAccepted, RecordBatch
 from headrace.ingestion.v1 import ingestion_service_pb2 as pb
