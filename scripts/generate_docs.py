@@ -64,7 +64,8 @@ def topics_page() -> str:
         "## Control topics\n",
         *control,
         "\n## Topics of each pipeline\n",
-        "With as many partitions as the producers' topic; a record stays in its partition, and so in its order.\n",
+        "With as many partitions as the producers' topic; a record stays in its partition, and so in its order. "
+        "That of answers is there for pipelines with `serve.scoring` alone, and its values are JSON.\n",
         *records,
     ]
     return "\n".join(parts) + "\n"

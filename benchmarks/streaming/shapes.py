@@ -48,9 +48,7 @@ _JSON = {
 
 FORMATS = {"avro": "Avro", "protobuf": "Protobuf"}
 SHAPES = _JSON | {
-    f"{name} in {told}": shape._replace(format=kind, rows=shape.rows // 3)
-    for kind, told in FORMATS.items()
-    for name, shape in _JSON.items()
+    f"{name} in {told}": shape._replace(format=kind) for kind, told in FORMATS.items() for name, shape in _JSON.items()
 }
 
 

@@ -22,7 +22,7 @@ from headrace_data.batches import from_ipc
 from headrace_local.ports import find_free
 from headrace_runtime.kafka import LogReader, producers
 from headrace_runtime.kafka.envelopes import decode
-from headrace_runtime.record_topics import RECORD_TOPICS, clean_topic, raw_topic
+from headrace_runtime.record_topics import clean_topic, raw_topic, record_topics
 from headrace_runtime.records import Record
 from headrace_runtime.stream import recovery
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
@@ -155,7 +155,7 @@ def test_a_pipeline_grows_with_its_producers_topic(streams: Streams, until: Unti
     expected = {f"before{number}" for number in range(60)}
     expected |= {f"after{partition}-{number}" for partition in range(3) for number in range(60)}
     assert set(streams.ids(grows)) == expected
-    described = streams.admin.describe_topics([topic.name(grows) for topic in RECORD_TOPICS])
+    described = streams.admin.describe_topics(record_topics(grows))
     assert [len(topic["partitions"]) for topic in described] == [3, 3, 3]
     assert streams.registry.pipeline(grows).partitions == 3
     assert streams.registry.pipeline(other).partitions == 1

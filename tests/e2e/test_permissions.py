@@ -29,7 +29,10 @@ from headrace_client import (
 from headrace_client.waiting import wait_served
 from headrace_runtime.access import EVERY, PRODUCERS_TOPIC, Permission, permissions
 from headrace_runtime.errors import FailedPrecondition
+from headrace_runtime.kafka import LogReader
 from headrace_runtime.provision import provision
+from headrace_runtime.record_topics import scored_topic
+from headrace_runtime.records import Record
 from headrace_runtime.services import SERVICES
 from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.topic_plan import PlannedTopic, TopicPlan
@@ -76,6 +79,7 @@ compress:
   gates:
     {{accuracyDrop: 1.0, agreement: 0.0, relativeLogitError: 1000.0, sizeRatio: 100.0, latencyRatio: 1000.0,
      baseline: ignored}}
+serve: {{scoring: {{}}}}
 """
 
 
@@ -205,6 +209,13 @@ def produce(address: str, rows: int) -> None:
     producer.close()
 
 
+def answered(broker: Platform) -> list[Record]:
+    with LogReader(KafkaSettings(kafka_bootstrap_servers=broker.bootstrap_servers), "test") as reader:
+        places = reader.partitions(scored_topic(TOPIC))
+        reader.start_at(dict.fromkeys(places))
+        return [record for records in reader.read_to(reader.ends(places)) for record in records]
+
+
 def test_the_listed_permissions_are_enough(
     guarded: tuple[Platform, str], tmp_path: Path, until: Callable[..., Any]
 ) -> None:
@@ -232,6 +243,9 @@ def test_the_listed_permissions_are_enough(
         (read,) = predict_records(inference, TOPIC, [b'{"x": [0.5, -0.5]}'])
         assert isinstance(read, Prediction)
         assert read.label == prediction.label
+        # All that came since the pipeline was applied, the broken one too.
+        until("each record is answered", lambda: len(answered(broker)) >= ROWS + 1)
+        assert len(answered(broker)) == ROWS + 1
         lineage = until("the prediction is found", lambda: answers(lambda: registry.lineage(prediction.prediction_id)))
         assert lineage
         # A letter is found, replayed and rejected once more; a pushed batch is taken; a dataset is frozen on command.

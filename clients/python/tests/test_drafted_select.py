@@ -36,6 +36,37 @@ def test_changes_and_messages_of_devices_in_one_topic_become_rows() -> None:
     }
 
 
+@pytest.mark.parametrize("schemas", [False, True])
+def test_changes_are_drafted_as_the_rows_in_them(schemas: bool) -> None:
+    rows = [{"id": f"r{n}", "x": n / 2, "kind": "ab"[n % 2]} for n in range(40)]
+    changes: list[Any] = [
+        {"before": rows[0], "after": row, "op": "cru"[n % 3], "ts_ms": n} for n, row in enumerate(rows)
+    ]
+    changes.append({"before": rows[1], "after": None, "op": "d", "ts_ms": 50})
+    values: list[bytes | None] = [
+        json.dumps({"schema": {"name": "s"}, "payload": each} if schemas else each).encode() for each in changes
+    ]
+    draft = draft_pipeline("t", [*values, None])
+    stream = load_pipeline(draft.text).stream
+    assert (stream.envelope, stream.select, draft.rejected) == ("debezium", None, {})
+    assert [field.name for field in stream.fields] == ["id", "x", "kind"]
+    checked = RecordChecker(stream).check([*values, None], [0] * 42, range(42))
+    assert (len(checked.batch), {each.rule for each in checked.rejected}) == (40, {"deleted"})
+
+
+def test_events_are_drafted_as_their_data() -> None:
+    told = {"specversion": "1.0", "source": "/s", "type": "t", "time": "2026-01-01T00:00:00Z"}
+    draft, checked = drafted(
+        [{**told, "id": f"e{n}", "data": {"a b": n / 2, "kind": "xy"[n % 2]}} for n in range(40)], "kind"
+    )
+    assert checked.rejected == []
+    assert (load_pipeline(draft.text).stream.envelope, lines(draft)) == (
+        "cloudevents",
+        {"a_b": '"a b"', "kind": "kind", "ce_id": "ce_id"},
+    )
+    assert load_pipeline(draft.text).stream.key == "ce_id"
+
+
 def test_a_number_of_several_places_beyond_int64_is_a_float() -> None:
     draft, checked = drafted([{"a": {"x": 1}, "k": 1, "y": "ok"}, {"x": 2**63, "k": 2, "y": "bad"}])
     assert checked.rejected == []
@@ -163,6 +194,9 @@ def test_rows_without_a_name_are_divided_by_what_they_hold() -> None:
     draft, checked = drafted([*records, {"a": None, "kind": "x"}, records[0]])
     assert checked.rejected == []
     assert lines(draft)["row"] == "md5(concat_ws('|', a, \"b c\"))"
+    # By a number with few values a split would be of two kinds of rows.
+    few, _ = drafted([{"a": n / 2, "door": n % 3, "kind": "xy"[n % 2]} for n in range(200)])
+    assert lines(few)["row"] == "md5(concat_ws('|', a, door))"
     pipeline = load_pipeline(draft.text)
     assert (pipeline.stream.key, draft.roles.split_by) == (None, None)
     digests = checked.batch.column("row").to_pylist()

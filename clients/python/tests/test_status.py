@@ -55,6 +55,7 @@ def test_everything_is_well(headrace, registry, inference, canned):
         "lane": "python",
         "models": [{"model": "digits", "versions": ["1", "2"], "platform": "onnxruntime", "keeps_answers": None}],
         "qualities": {},
+        "scoring": [],
         "problems": [],
     }
     text = headrace("status").stdout
@@ -152,3 +153,18 @@ def test_live_quality_is_told_of_pipelines_that_have_it_measured(headrace, regis
     registry.states = {2: [canned.state(qualities=[measured])]}
     text = " ".join(headrace("status").stdout.split())
     assert "pipeline digits: version aaaaaaaaaaaa: live accuracy 0.9250, 80 answered rows with a label; 3 wait" in text
+
+
+def test_it_is_told_which_records_are_answered_on_which_topic(headrace, registry, inference, canned):
+    registry.pipelines = [canned.pipeline(), canned.pipeline("other"), canned.pipeline("plain")]
+    registry.pipelines[0].spec.json = b'{"serve":{"scoring":{"topic":"asked","start":"latest"}}}'
+    registry.pipelines[1].spec.json = b'{"serve":{"scoring":{"start":"latest"}},"stream":{"topic":"sent"}}'
+    registry.pipelines[1].incarnation = 2
+    registry.pipelines[2].spec.json = b'{"serve":{}}'
+    told = json.loads(headrace("status", "--json").stdout)["scoring"]
+    assert [(each["topic"], each["answers"]) for each in told] == [
+        ("asked", "headrace.records.digits.scored.v1"),
+        ("sent", "headrace.records.other.2.scored.v1"),
+    ]
+    text = " ".join(headrace("status").stdout.split())
+    assert "pipeline digits: records of asked are answered on headrace.records.digits.scored.v1" in text

@@ -12,6 +12,10 @@ from headrace_model_registry.core.draft import Draft
 from headrace_model_registry.core.facts import LogEntry
 from headrace_model_registry.core.facts.backfill import Artifact
 from headrace_model_registry.core.objections import Objection
+from headrace_model_registry.core.queries import Lag
+from headrace_model_registry.core.registry import Registry
+from headrace_model_registry.core.state import State
+from headrace_model_registry.core.wishes import Rollback
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -266,3 +270,87 @@ def rivals(world, ledger):
     for each in stories:
         ledger.learn(each.applied)
     return stories
+
+
+class Cluster:
+    """Topics in memory."""
+
+    def __init__(self, **partitions):
+        self.topics, self.begun = dict(partitions), []
+
+    def partitions_of(self, topic):
+        return self.topics.get(topic, 0)
+
+    def max_message_bytes(self, topic):
+        return 4_096 if topic in self.topics else 0
+
+    def create(self, topic):
+        self.topics.setdefault(topic, 2)
+
+    def create_record_topics(self, pipeline, partitions):
+        for stage in ("raw", "clean", "dead"):
+            self.topics.setdefault(f"{pipeline}.{stage}", partitions)
+        return partitions
+
+    def create_scored_topic(self, pipeline, source):
+        self.topics[f"{pipeline}.scored"] = self.topics[source]
+
+    def begin_at_end(self, group, topic):
+        self.begun.append((group, topic))
+
+    def belongings(self, pipelines):
+        stages = ("raw", "clean", "dead")
+        return [f"{each}.{stage}" for each in pipelines for stage in stages], [
+            f"ingestion.{each}" for each in pipelines
+        ]
+
+    def groups(self, pipelines):
+        return self.belongings(pipelines)[1]
+
+    def left_of(self, pipelines):
+        return [topic for topic in self.belongings(pipelines)[0] if topic in self.topics]
+
+    def purge(self, pipelines):
+        topics, groups = self.belongings(pipelines)
+        return [topic for topic in topics if self.topics.pop(topic, None)], groups
+
+    def lags(self, readers):
+        self.readers = list(readers)
+        behind = [Lag(f"ingestion.{name}", "digits", 7) for name in ("digits", "digits.1")]
+        return [*behind, Lag("trainer", "headrace.training.requested.v1", 2)]
+
+
+class Committed:
+    """A writer whose transactions always commit."""
+
+    def __init__(self, ledger, state):
+        self.ledger, self.state, self.written, self.shown = ledger, state, [], 0
+
+    def write(self, fact, _until_s=None):
+        outcome = self.ledger.grant(fact) if isinstance(fact, Rollback) else self.ledger.learn(fact)
+        assert not isinstance(outcome, Objection)
+        self.written.append(fact)
+        written = self.ledger.log[self.shown :]
+        self.shown += len(written)
+        self.state.publish(self.ledger.catalogue, written)
+        return written
+
+
+@pytest.fixture
+def state():
+    return State()
+
+
+@pytest.fixture
+def writer(ledger, state):
+    return Committed(ledger, state)
+
+
+@pytest.fixture
+def cluster():
+    return Cluster(digits=3)
+
+
+@pytest.fixture
+def registry(state, cluster, writer):
+    return Registry(state, cluster, writer, iter(["id-1", "id-2"]).__next__)

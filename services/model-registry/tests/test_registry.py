@@ -7,89 +7,9 @@ from typing import Any
 
 import pytest
 from headrace_model_registry.core.facts import DatasetRequested, PipelineDeleted, RunKind
-from headrace_model_registry.core.objections import Objection
 from headrace_model_registry.core.progress import DatasetProgressed, PipelineTroubled, RunProgressed
-from headrace_model_registry.core.queries import Lag
-from headrace_model_registry.core.registry import Registry
-from headrace_model_registry.core.state import State
-from headrace_model_registry.core.wishes import Rollback
 from headrace_model_registry.transport.watch import Watchers
 from headrace_runtime.errors import FailedPrecondition, InvalidInput, NotFound, Unavailable
-
-
-class Cluster:
-    """Topics in memory."""
-
-    def __init__(self, **partitions):
-        self.topics = dict(partitions)
-
-    def partitions_of(self, topic):
-        return self.topics.get(topic, 0)
-
-    def max_message_bytes(self, topic):
-        return 4_096 if topic in self.topics else 0
-
-    def create(self, topic):
-        self.topics.setdefault(topic, 2)
-
-    def create_record_topics(self, pipeline, partitions):
-        for stage in ("raw", "clean", "dead"):
-            self.topics.setdefault(f"{pipeline}.{stage}", partitions)
-        return partitions
-
-    def belongings(self, pipelines):
-        stages = ("raw", "clean", "dead")
-        return [f"{each}.{stage}" for each in pipelines for stage in stages], [
-            f"ingestion.{each}" for each in pipelines
-        ]
-
-    def left_of(self, pipelines):
-        return [topic for topic in self.belongings(pipelines)[0] if topic in self.topics]
-
-    def purge(self, pipelines):
-        topics, groups = self.belongings(pipelines)
-        return [topic for topic in topics if self.topics.pop(topic, None)], groups
-
-    def lags(self, readers):
-        self.readers = list(readers)
-        behind = [Lag(f"ingestion.{name}", "digits", 7) for name in ("digits", "digits.1")]
-        return [*behind, Lag("trainer", "headrace.training.requested.v1", 2)]
-
-
-class Committed:
-    """A writer whose transactions always commit."""
-
-    def __init__(self, ledger, state):
-        self.ledger, self.state, self.written, self.shown = ledger, state, [], 0
-
-    def write(self, fact, _until_s=None):
-        outcome = self.ledger.grant(fact) if isinstance(fact, Rollback) else self.ledger.learn(fact)
-        assert not isinstance(outcome, Objection)
-        self.written.append(fact)
-        written = self.ledger.log[self.shown :]
-        self.shown += len(written)
-        self.state.publish(self.ledger.catalogue, written)
-        return written
-
-
-@pytest.fixture
-def state():
-    return State()
-
-
-@pytest.fixture
-def writer(ledger, state):
-    return Committed(ledger, state)
-
-
-@pytest.fixture
-def cluster():
-    return Cluster(digits=3)
-
-
-@pytest.fixture
-def registry(state, cluster, writer):
-    return Registry(state, cluster, writer, iter(["id-1", "id-2"]).__next__)
 
 
 def test_a_pipeline_is_applied_with_the_partitions_of_its_producers_topic(registry, cluster, world):
@@ -154,6 +74,25 @@ def test_fields_in_another_order_are_another_stream(registry, world):
     lines[first], lines[first + 1] = lines[first + 1], lines[first]
     with pytest.raises(FailedPrecondition, match=r"\(the order of the schema\)"):
         registry.apply_pipeline(b"".join(lines), create_topic=False)
+
+
+def test_a_pipeline_that_scores_has_a_topic_of_answers_and_a_place_to_begin(registry, cluster, world):
+    applied = registry.apply_pipeline(world.document(), create_topic=False)
+    assert ("digits.scored" in cluster.topics, cluster.begun) == (False, [])
+    document = world.document().replace(b"cache: redis", b"cache: redis, scoring: {topic: asked}")
+    with pytest.raises(FailedPrecondition, match="topic 'asked' of pipeline digits does not exist"):
+        registry.apply_pipeline(document, create_topic=False)
+    cluster.topics["asked"] = 5
+    changed = registry.apply_pipeline(document, create_topic=False)
+    assert changed.changed
+    assert changed.applied.partitions == applied.applied.partitions == 3
+    assert cluster.topics["digits.scored"] == 5
+    assert cluster.begun == [("inference.digits", "asked")]
+    registry.list_lags()
+    assert ("inference.digits", "asked") in cluster.readers
+    earliest = document.replace(b"asked}", b"asked, start: earliest}")
+    assert registry.apply_pipeline(earliest, create_topic=False).changed
+    assert len(cluster.begun) == 1
 
 
 def test_a_dry_run_checks_and_writes_nothing(registry, cluster, writer, world):

@@ -185,7 +185,11 @@ def test_records_of_several_schemas_stand_side_by_side() -> None:
 
 
 WAVES = record(
-    "string", {"type": "array", "items": "float"}, ["null", "long"], {"type": "array", "items": "double"}, "long"
+    "string",
+    {"type": "array", "items": "float"},
+    ["null", "long"],
+    {"type": "array", "items": "double"},
+    [{"type": "array", "items": "double"}, "null"],
 )
 
 
@@ -193,9 +197,9 @@ def test_lists_of_floats_are_the_same_as_arrays() -> None:
     slow = compile_avro(Schema(json.dumps(WAVES)))
     quick = compile_avro(Schema(json.dumps(WAVES)), {"f1", "f3", "f4"})
     rows = [
-        {"f0": "a", "f1": [0.1, -0.0, math.nan], "f2": None, "f3": [1e300], "f4": -1},
-        {"f0": "", "f1": [1.0] * 200, "f2": 2**40, "f3": [0.5, math.inf], "f4": 2**62},
-        {"f0": "b", "f1": [], "f2": None, "f3": [2.0], "f4": 0},
+        {"f0": "a", "f1": [0.1, -0.0, math.nan], "f2": None, "f3": [1e300], "f4": [0.5]},
+        {"f0": "", "f1": [1.0] * 200, "f2": 2**40, "f3": [0.5, math.inf], "f4": None},
+        {"f0": "b", "f1": [], "f2": None, "f3": [2.0], "f4": [3.0, 4.0]},
     ]
     good = [written(WAVES, row) for row in rows]
     # Two blocks, the second with its size in bytes before it.
@@ -216,16 +220,27 @@ def _told(read: Callable[[bytes], dict[str, Any]], value: bytes) -> str:
 
 
 @pytest.mark.parametrize(("element", "kept"), [("float32", 2), ("float64", 3), ("int32", 0)])
-def test_a_record_with_an_array_is_checked_as_one_with_a_list(element: str, kept: int) -> None:
+@pytest.mark.parametrize("may_be_null", [False, True])
+def test_a_record_with_an_array_is_checked_as_one_with_a_list(element: str, kept: int, may_be_null: bool) -> None:
     fields = f"""
     - {{{{name: f0, type: string, role: id}}}}
     - {{{{name: f1, type: {element}, role: feature, shape: [2, 2], nullable: true}}}}
     - {{{{name: f2, type: bool, role: label}}}}
 """
     plainly = record("string", {"type": "array", "items": "double"}, "boolean")
+    if may_be_null:
+        plainly["fields"][1]["type"] = ["null", plainly["fields"][1]["type"]]
     # Where types have names, lists are read as lists.
     named = {**plainly, "fields": [*plainly["fields"], {"name": "g", "type": {**record("null"), "name": "G"}}]}
-    rows = [[1.0, 2.5, -0.0, 3.0], [1.0, 2.0], [1.0, math.nan, 0.0, 0.0], [1e200, 1.0, 1.0, 1.0], [0.0] * 4]
+    rows: list[list[float] | None] = [
+        [1.0, 2.5, -0.0, 3.0],
+        [1.0, 2.0],
+        [1.0, math.nan, 0.0, 0.0],
+        [1e200, 1.0, 1.0, 1.0],
+        [0.0] * 4,
+    ]
+    rows += [None, [4.0] * 4] * may_be_null
+    kept += 2 * may_be_null if kept else may_be_null
     checked = []
     for schema in (plainly, named):
         values = [written(schema, {"f0": str(at), "f1": row, "f2": True, "g": {}}) for at, row in enumerate(rows)]

@@ -263,7 +263,7 @@ def damaged() -> Iterator[tuple[str, bytes, str]]:
     yield "csv", b"", "expected a header"
     yield "csv", whole, "expected"
     yield "csv", b"id;x\n1;2\n", "expected a column 'pair', 'on', 'place.name', 'y', 'at', got 'id', 'x'"
-    yield "csv", csv_file(records(0, 1)) + b'1,"open', "expected csv, got what cannot be read"
+    yield "csv", csv_file(records(0, 1)) + b'1,"open', "line 3: expected a quote at the end of the cell"
     yield "csv", csv_file(records(0, 1)).replace(b'"x"', b'"id"', 1), "each column once, got 'id' more than once"
     yield "jsonl", b"x" * (LONGEST_ROW + 10), "expected lines of at most"
     yield "csv", csv_file(records(0, 1)) + b"x" * (LONGEST_ROW + 10), "expected lines of at most"

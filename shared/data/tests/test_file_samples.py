@@ -58,6 +58,16 @@ def test_a_sample_is_of_the_whole_file_and_the_same_each_time() -> None:
     assert part.as_sent(STREAM)[:1] == [b'{"n":%d,"city":"c%d"}' % (numbers[0], numbers[0] // 1000)]
 
 
+def test_columns_of_one_name_are_told_apart_by_a_stream_that_numbers_them() -> None:
+    data = b"n,city,n\n1,a,2\n"
+    with pytest.raises(FileInvalid, match="expected each column once, got 'n' more than once"):
+        list(rows_of_file(io.BytesIO(data), "csv", STREAM))
+    told = {"topic": "t", "schema": FIELDS, "format": {"kind": "csv", "columns": ["n", "city", "n 2"]}}
+    numbered = Stream.model_validate_json(json.dumps(told))
+    (rows,) = rows_of_file(io.BytesIO(data), "csv", numbered)
+    assert rows.values == [b'{"n":1,"city":"a"}']
+
+
 def test_a_line_that_cannot_be_divided_is_a_fault_of_its_own() -> None:
     (rows,) = rows_of_file(io.BytesIO(b'n,city\n1,a\n2,"say "hi" now"\n\n3,c\n'), "csv", STREAM)
     assert (list(rows.numbers), rows.values[0], rows.values[2]) == (

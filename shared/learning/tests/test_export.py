@@ -15,7 +15,7 @@ from headrace_engines.properties import LABELS
 from headrace_learning.building import features_of, served
 from headrace_learning.errors import ExportMismatch, NotLearnable
 from headrace_learning.evaluation import logits_of, open_graph, predict
-from headrace_learning.export import Exported, export_graph
+from headrace_learning.export import LARGEST_DIFFERENCE, Exported, export_graph
 from headrace_learning.families import FAMILIES
 from headrace_learning.families.mlp import mlp
 from headrace_learning.families.network import NetworkFamily
@@ -199,6 +199,23 @@ def test_a_graph_that_answers_otherwise_than_the_model_is_refused() -> None:
         export_graph(ServedClassifier([feature], (2,), fickle), [0, 1], {"x": np.ones((3, 2), np.float32)})
 
     assert caught.value.labels_differ == 0
+
+
+def test_what_float32_rounds_is_no_difference() -> None:
+    """Sums of thousands of large numbers differ by their order, and so from one kind of processor to another."""
+    random = np.random.default_rng(3)
+    network = torch.nn.Linear(4096, 3, bias=False)
+    network.weight.data = torch.from_numpy(random.normal(size=(3, 4096)).astype(np.float32)) * 1e3
+    rows = {"x": random.normal(size=(200, 4096)).astype(np.float32)}
+    feature = Feature(FittedTransform("x", "none", np.zeros(4096), np.ones(4096)), "float32", (4096,))
+    # Near enough to each other for the rounding of logits to be seen in probabilities.
+    network.weight.data[1:] = network.weight.data[0] + network.weight.data[1:] / 1e5
+    model = ServedClassifier([feature], (4096,), network)
+
+    exported = export_graph(model, CLASSES, rows)
+
+    assert np.abs(predict(exported.data, rows).probabilities - model.answered(rows)).max() > LARGEST_DIFFERENCE
+    assert exported.difference <= LARGEST_DIFFERENCE
 
 
 def test_a_layer_that_cannot_be_written_is_named() -> None:

@@ -22,10 +22,10 @@ from headrace.registry.v1 import registry_service_pb2 as pb
 from headrace.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from headrace_model_registry.settings import Settings
 from headrace_runtime.kafka import Admin
-from headrace_runtime.record_topics import clean_topic, dead_topic, raw_topic
+from headrace_runtime.record_topics import clean_topic, dead_topic, raw_topic, scored_topic
 from headrace_runtime.telemetry.traces import extract, tracer
 from headrace_runtime.topics import topic_of
-from kafka import KafkaAdminClient, KafkaProducer
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from opentelemetry import trace
 
 pytestmark = pytest.mark.contract
@@ -201,6 +201,43 @@ def test_a_pipeline_grows_with_its_producers_topic(registry: RegistryServiceStub
     with Admin(cluster.settings, "test") as reader:
         cast.wait_until(lambda: reader.partitions_of(raw_topic(name)) == applied.partitions + 2)
     assert cluster.log(name) == ["pipeline_applied"] * 2
+
+
+def test_records_that_are_scored_begin_where_they_were_when_that_was_applied(
+    registry: RegistryServiceStub, cluster: Any, cast: Any
+) -> None:
+    name, client = "registry-scored", cluster.settings.kafka_client()
+    cast.apply(registry, name)
+    producer, admin = KafkaProducer(**client), KafkaAdminClient(**client)
+    topics = [f"{name}-asked", f"{name}-others"]
+    for topic in topics:
+        with Admin(cluster.settings, "test") as maker:
+            maker.ensure_topic(topic, 2)
+        for future in [producer.send(topic, b"{}", partition=0) for _ in range(3)]:
+            future.get(timeout=30)
+
+    def begins(topic: str) -> list[int]:
+        document = cast.document(name).replace(b"cache: redis", f"scoring: {{topic: {topic}}}".encode())
+        registry.ApplyPipeline(pb.ApplyPipelineRequest(document=document), timeout=60)
+        found = admin.list_group_offsets([f"inference.{name}"])[f"inference.{name}"]
+        return [found[TopicPartition(topic, number)].offset for number in range(2)]
+
+    assert begins(topics[0]) == [3, 0]
+    producer.send(topics[0], b"{}", partition=0).get(timeout=30)
+    assert begins(topics[0]) == [3, 0], "what came since is to be answered"
+    # Somebody reads the one topic, and the pipeline has another scored from now on.
+    member = KafkaConsumer(topics[0], group_id=f"inference.{name}", **client)
+    cast.wait_until(lambda: bool(member.poll(timeout_ms=100)))
+    assert begins(topics[1]) == [3, 0]
+    member.close(autocommit=False)
+    lags = {(lag.group, lag.topic) for lag in registry.ListLags(pb.ListLagsRequest(), timeout=60).lags}
+    assert (f"inference.{name}", topics[1]) in lags
+    admin.create_partitions({topics[1]: 3})
+    with Admin(cluster.settings, "test") as reader:
+        assert reader.partitions_of(scored_topic(name)) >= 2
+        cast.wait_until(lambda: reader.partitions_of(scored_topic(name)) == 3)
+    producer.close()
+    admin.close()
 
 
 def test_lags_of_every_group_are_listed(registry: RegistryServiceStub, cluster: Any, cast: Any) -> None:

@@ -15,6 +15,7 @@ from headrace_client.errors import InputInvalid
 
 if TYPE_CHECKING:
     from headrace_data.file_samples import Sample
+    from headrace_data.spec import Stream
 
 _TEXTS = ("csv",)
 """Formats that are texts as a whole: of JSON Lines one line may be broken, and is refused alone."""
@@ -45,16 +46,19 @@ def digest(path: Path, file_format: str, encoding: str = "") -> str:
         return digest_of(file, is_text=file_format in _TEXTS and not (encoding or marked_encoding(file)))
 
 
-def table(path: Path, file_format: str, texts: Mapping[str, bool], encoding: str = "") -> list[dict[str, Any]]:
+def table(
+    path: Path, file_format: str, texts: Mapping[str, bool], stream: Stream | None = None
+) -> list[dict[str, Any]]:
     """Return the rows of a file, with those columns of it that are told here: whether each holds texts.
 
-    Raises InputInvalid.
+    A stream in CSV knows which of several columns of one name is which. Raises InputInvalid.
     """
-    from headrace_data.files import Wanted, rows_of
+    from headrace_data.files import Wanted, columns_of, rows_of
 
+    wanted = Wanted(texts, (), columns_of(stream) if stream else ())
     found: list[dict[str, Any]] = []
-    with opened(path, encoding) as (rows, _):
-        for piece in rows_of(rows, file_format, Wanted(texts, ())):
+    with opened(path) as (rows, _):
+        for piece in rows_of(rows, file_format, wanted):
             for at, fault in piece.faults.items():
                 raise InputInvalid(f"{path.name}: row {piece.numbers[at] + 1}: {fault}")
             found += [orjson.loads(value or b"null") for value in piece.values]

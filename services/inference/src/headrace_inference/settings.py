@@ -88,6 +88,11 @@ class Settings(RegistrySettings, GrpcSettings):
         description="Seconds that reading the records of one call may take (PredictRecords); over it, "
         "DEADLINE_EXCEEDED. One process reads them, one call after the other. Needs the extra records.",
     )
+    score_streams: bool = Field(
+        True,
+        description="Whether records of topics are answered here, of pipelines with `serve.scoring`; their partitions "
+        "are shared by the replicas that do. Needs the extra records.",
+    )
     max_prompt_tokens: int = Field(
         4096, ge=1, description="Most tokens of a prompt of a model of language; with more, INVALID_ARGUMENT."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, nullcontext
@@ -15,12 +16,15 @@ from headrace.open_inference import POOL, SERVICE
 from headrace_engines.generator import Room
 from headrace_engines.processors import own_class
 from headrace_runtime.cache.redis_cache import RedisCache
-from headrace_runtime.errors import Unavailable
-from headrace_runtime.kafka import CompactedView
+from headrace_runtime.errors import NotSupported, Unavailable
+from headrace_runtime.kafka import CompactedView, GroupConsumer, TransactionalProducer
+from headrace_runtime.kafka.troubles import Troubles
 from headrace_runtime.object_store import ObjectStore
-from headrace_runtime.process.service import Component, Service, settle
+from headrace_runtime.process.service import Background, Component, Service, settle
+from headrace_runtime.record_topics import group_of
 from headrace_runtime.rpc.admission import Capacity
 from headrace_runtime.rpc.host import GrpcHost
+from headrace_runtime.stream.pipelines import Parts
 from headrace_runtime.topics import MODEL_RELEASED
 
 from headrace_inference.adapters.graph_cache import GraphCache
@@ -29,6 +33,7 @@ from headrace_inference.adapters.language_model import LanguageLimits
 from headrace_inference.adapters.prediction_log import NoLog, PredictionLog
 from headrace_inference.adapters.release_loader import LoadLimits, ReleaseLoader
 from headrace_inference.adapters.rollout_reports import RolloutReports
+from headrace_inference.adapters.scored_topic import Places
 from headrace_inference.adapters.spec_follower import SpecFollower
 from headrace_inference.adapters.upstreams import UpstreamLimits
 from headrace_inference.adapters.worth_meter import WorthMeter
@@ -48,7 +53,8 @@ from headrace_inference.transport.converters import answer_prefix, to_served
 from headrace_inference.transport.plane import Plane
 from headrace_inference.transport.predictor import Predictor
 from headrace_inference.transport.recent import RecentAnswers
-from headrace_inference.transport.records.desk import RecordDesk, missing_packages
+from headrace_inference.transport.records.desk import RecordDesk, lacking, missing_packages
+from headrace_inference.transport.records.door import Door
 from headrace_inference.transport.records.servicer import RECORD_SERVICE, record_handler
 from headrace_inference.transport.rollout_messages import to_observed
 from headrace_inference.transport.servicer import open_inference_handler
@@ -64,20 +70,61 @@ def build(settings: Settings) -> Service:
     """Return the service: the gRPC server, the loader of releases, and who follows their topic."""
     log = PredictionLog(settings, NAME, to_served) if settings.publish_predictions else None
     shelf = Shelf(settings.resident_versions)
-    tallies, specs = Tallies(), Specs()
-    host = build_host(settings, shelf, log or NoLog(), tallies, specs)
+    tallies, specs, door = Tallies(), Specs(), Door()
+    host = build_host(settings, shelf, log or NoLog(), tallies, specs, door)
     loader = build_loader(settings, shelf, host)
     # Measured with a small model, a call takes 4 % less CPU.
     settle()
     on_released = partial(HANDLERS[ModelReleased], loader, settings.cpu_class or own_class())
     view = CompactedView(settings, MODEL_RELEASED, ModelReleased, on_released, NAME, loader.all_announced)
-    on_applied = partial(HANDLERS[PipelineApplied], specs)
-    following: list[Component] = [] if missing_packages() else [SpecFollower(settings, specs, on_applied, NAME)]
+    scoring = Parts(settings, NAME, partial(_scoring, settings, door)) if settings.score_streams else None
+    on_applied = partial(HANDLERS[PipelineApplied], specs, scoring)
+    follows = scoring is not None or not missing_packages()
+    following: list[Component] = [SpecFollower(settings, specs, on_applied, NAME)] if follows else []
     # The server comes last, so that it listens when there is something to answer with, and stops first: releases are
     # followed for as long as calls are answered.
     publishing: list[Component] = [] if log is None else [log]
     reports = RolloutReports(settings, NAME, shelf, tallies, to_observed)
-    return Service(NAME, [*publishing, loader, reports, *following, view, _Readiness(loader), host])
+    # Who asks in this process stops even before it.
+    asking = [] if scoring is None else [scoring]
+    return Service(NAME, [*publishing, loader, reports, *following, view, _Readiness(loader), host, *asking])
+
+
+class _Lacking(Background):
+    """Stands where records of a topic would be answered, and tells what is missing for it."""
+
+    def run(self) -> None:
+        raise NotSupported(lacking())
+
+
+def _scoring(settings: Settings, door: Door, applied: PipelineApplied) -> list[Component]:
+    """Return the loop that answers records of a topic for a pipeline; nothing where its spec asks for none."""
+    if json.loads(applied.spec.json).get("serve", {}).get("scoring") is None:
+        return []
+    if missing_packages():
+        return [_Lacking(group_of(NAME, applied.pipeline))]
+    # What reads records is loaded by replicas that score some.
+    from headrace_data.spec import parse_canonical
+
+    from headrace_inference.transport.records.scoring import Scorer, ScoringLoop, scoring_of
+
+    scoring = scoring_of(parse_canonical(applied.spec.json).incarnated(applied.incarnation))
+    name, troubles = scoring.group, Troubles(settings, NAME)
+
+    def tell(reason: str, subject: str, valid_s: float) -> None:
+        troubles.tell(scoring.pipeline, name, reason, subject, valid_s)
+
+    return [
+        ScoringLoop(
+            Scorer(scoring, door, NAME),
+            partial(
+                GroupConsumer, settings, group=name, topics=[scoring.source], instance=settings.instance, leaves=True
+            ),
+            partial(TransactionalProducer, settings, f"{name}.{settings.instance}"),
+            Places(settings, scoring.answers),
+            tell,
+        )
+    ]
 
 
 class _Readiness:
@@ -103,15 +150,15 @@ def build_host(
     predictions: Predictions,
     tallies: Tallies | None = None,
     specs: Specs | None = None,
+    door: Door | None = None,
 ) -> GrpcHost:
-    """Return the gRPC server over a shelf; not serving until told so."""
+    """Return the gRPC server over a shelf; not serving until told so. `door` is opened while it runs."""
     cache = _cache(settings)
     hot = HotPredictions(cache)
     capacity = Capacity(settings.max_waiting, settings.max_wait_s, settings.max_waiting_bytes)
-    compute = Compute(settings.compute_threads, capacity)
+    compute, beside = Compute(settings.compute_threads, capacity), Beside(settings.compute_threads, tallies)
     flights: Flights[Found] = Flights(settings.max_waiting, settings.max_waiting_bytes)
     recent = RecentAnswers(0 if cache is None else settings.recent_bytes)
-    beside = Beside(settings.compute_threads, tallies)
     predictor = Predictor(shelf, hot, compute, predictions, flights=flights, recent=recent, beside=beside)
     plane = Plane(shelf, predictor)
     payloads = ObjectStore(settings.store_url).beginning
@@ -122,7 +169,8 @@ def build_host(
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
         with closing(compute), closing(beside), closing(desk):
-            async with hot, _running(WorthMeter(shelf, hot).run()), rest(plane, desk, host.stopping.is_set):
+            meter, resting = _running(WorthMeter(shelf, hot).run()), rest(plane, desk, host.stopping.is_set)
+            async with hot, meter, resting, (door or Door()).opened(desk):
                 yield
 
     host = GrpcHost(

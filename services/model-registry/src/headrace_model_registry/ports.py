@@ -34,8 +34,17 @@ class Topics(Protocol):
         Here and below, a pipeline is named by the name that it alone ever has.
         """
 
+    def create_scored_topic(self, pipeline: str, source: str) -> None:
+        """Create a pipeline's topic of answers to the records of a topic, or make it grow to as many partitions."""
+
+    def begin_at_end(self, group: str, topic: str) -> None:
+        """Have a consumer group that has read nothing of a topic begin with what is written from now on."""
+
     def belongings(self, pipelines: Sequence[str]) -> tuple[list[str], list[str]]:
         """Return the names of the topics and of the consumer groups that pipelines have of their own."""
+
+    def groups(self, pipelines: Sequence[str]) -> list[str]:
+        """Return the names of the consumer groups that pipelines may have of their own, without a look at any."""
 
     def left_of(self, pipelines: Sequence[str]) -> list[str]:
         """Return those of their own topics that exist."""

@@ -171,12 +171,13 @@ class _ArrayColumn:
         self._field = field
         self._numbers = _Numbers(field)
         self._blank = [self._numbers.blank] * field.size
+        self._zeros = np.zeros(field.size, np.float32)
 
     def read(self, values: list[Any], *, booleans: bool = True) -> Piece | None:
-        if np.ndarray in (types := set(map(type, values))):
-            if len(types) == 1 and set(map(len, values)) == {self._field.size}:
-                together = self._numbers.convert_arrays(values)
-                nulls = np.zeros(len(values) if self._field.nullable else 0, np.bool_)
+        if np.ndarray in set(map(type, values)):
+            filled, nulls = _fill(values, self._zeros, self._field)
+            if set(map(type, filled)) == {np.ndarray} and set(map(len, filled)) == {self._field.size}:
+                together = self._numbers.convert_arrays(filled)
                 return None if together is None else Piece(together, nulls)
             values = list(map(plain, values))
         filled, nulls = _fill(values, self._blank, self._field)

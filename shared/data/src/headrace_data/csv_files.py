@@ -27,6 +27,11 @@ class Header:
     lines: int
     """How many lines there are up to its end."""
 
+    def repeated(self, delimiter: str) -> list[str]:
+        """Return the names that several columns have where this divides them."""
+        cells = cells_of(self.text, delimiter)
+        return sorted({cell for cell in cells if cell.strip() and cells.count(cell) > 1})
+
     def columns(self, delimiter: str) -> list[str]:
         """Return the names of the columns where this divides them: each once, a number where there is none."""
         names: list[str] = []
@@ -114,7 +119,8 @@ def csv_rows(lines: Iterator[str], header: Header, delimiter: str, width: int) -
             return
         except csv.Error as error:
             number = header.lines + before + 1
-            if reader.line_num > before + 1 or "quote" not in _reason(error):
+            # What ends within a cell was cut off.
+            if reader.line_num > before + 1 or "expected after" not in str(error):
                 raise FileInvalid(f"line {number}: {_reason(error)}") from error
             yield [kept.line.rstrip("\r\n")], f"line {number}: {_reason(error)}"
             continue

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, BinaryIO, Final
@@ -76,6 +76,8 @@ class Wanted:
     """The names of the columns, and whether each holds texts: a CSV file does not say."""
     needed: Sequence[str]
     """Those that must be there."""
+    numbered: Collection[str] = ()
+    """The names of all columns of a stream in CSV, where those that came twice have numbers."""
 
     @staticmethod
     def of(stream: Stream) -> Wanted:
@@ -87,7 +89,7 @@ class Wanted:
         if stream.time is not None:
             texts.setdefault(stream.time, False)
             needed.append(stream.time)
-        return Wanted(texts, list(dict.fromkeys(needed)))
+        return Wanted(texts, list(dict.fromkeys(needed)), columns_of(stream))
 
     @staticmethod
     def _selected(stream: Stream) -> Wanted:
@@ -96,16 +98,25 @@ class Wanted:
         always = [each.name for each in stream.fields if not each.nullable]
         always += [stream.time] if stream.time is not None else []
         needed = [needs.of[name][0] for name in always if len(needs.of[name]) == 1]
-        return Wanted(needs.texts, list(dict.fromkeys(needed)))
+        return Wanted(needs.texts, list(dict.fromkeys(needed)), columns_of(stream))
 
     def present(self, columns: Sequence[str]) -> list[str]:
         """Return which of these columns are read. Raises FileInvalid when one is missing or is there twice."""
         if missing := [name for name in self.needed if name not in columns]:
             raise FileInvalid(f"expected a column {_listed(missing)}, got {_listed(columns)}")
         found = [name for name in columns if name in self.texts]
-        if twice := sorted({name for name in found if found.count(name) > 1}):
-            raise FileInvalid(f"expected each column once, got {_listed(twice)} more than once")
+        self.require_one(sorted({name for name in found if found.count(name) > 1}))
         return found
+
+    def require_one(self, repeated: Sequence[str]) -> None:
+        """Raise FileInvalid for columns of one name, unless the stream knows which is which."""
+        if twice := [name for name in repeated if f"{name} 2" not in self.numbered]:
+            raise FileInvalid(f"expected each column once, got {_listed(twice)} more than once")
+
+
+def columns_of(stream: Stream) -> Sequence[str]:
+    """Return the names of the columns of a stream in CSV, none of one that does not tell them."""
+    return stream.format_told.get("columns") or ()
 
 
 def apart(rows: Rows) -> Rows:
@@ -174,6 +185,7 @@ def _csv(file: BinaryIO, wanted: Wanted) -> Iterator[Rows]:
         delimiter, columns = _columns(header, wanted)
         rows = csv_rows(lines, header, delimiter, len(columns))
         read = wanted.present(columns)
+        wanted.require_one([name for name in header.repeated(delimiter) if name in read])
         places = [(name, columns.index(name), wanted.texts[name]) for name in read]
         number = 0
         while found := list(islice(rows, AT_ONCE)):

@@ -106,9 +106,7 @@ class RecordChecker:
         self._stream = stream
         self._private = PrivateFields(stream, keys)
         self._names = [field.name for field in stream.fields]
-        as_they_are = stream.select is None and stream.envelope is None
-        floats = {field.name for field in stream.fields if field.shape and field.dtype.kind == "f" and as_they_are}
-        self._decoder = decoder_of(stream, schemas, floats)
+        self._decoder = decoder_of(stream, schemas, _lists_of_floats(stream))
         self._writers = self._decoder.writers if isinstance(self._decoder, KnowsWriters) else None
         self._columns: list[Column] = [self._private.column(field) for field in stream.fields]
         if stream.time is not None:
@@ -328,6 +326,13 @@ class RecordChecker:
             if fault := column.fault(values[0]):
                 return Rejection(position, fault.rule, name, f"{name}: {fault.reason}")
         raise AssertionError("a column refused a value without a fault")
+
+
+def _lists_of_floats(stream: Stream) -> Collection[str]:
+    """Return the fields that take arrays of floats as records have them: nothing else looks at their values before."""
+    if stream.select is not None or stream.envelope is not None:
+        return ()
+    return {field.name for field in stream.fields if field.shape and field.dtype.kind == "f"}
 
 
 def _text(key: bytes | None) -> str | None:

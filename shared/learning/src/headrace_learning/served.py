@@ -2,8 +2,9 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from math import prod
-from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import ClassVar, NamedTuple, Protocol, Self, runtime_checkable
 
 import numpy as np
 import onnx
@@ -79,6 +80,8 @@ class ServedModel(Served):
     """Outputs of the served graph: those of the task."""
     steps: tuple[str, ...] = ()
     """Names of the label's places where numbers are answered for each of several: the dimension behind the batch."""
+    precision = torch.float32
+    """What the network computes in: float64 in a copy alone that tells how far rounding goes."""
 
     def __init__(self, features: Sequence[Feature], input_shape: Sequence[int], network: nn.Module) -> None:
         super().__init__()
@@ -97,7 +100,7 @@ class ServedModel(Served):
 
     def prepare(self, columns: Columns) -> torch.Tensor:
         """Turn raw features, each [rows, *shape], texts as such or as codes, into [rows, *input_shape] float32."""
-        return torch.from_numpy(self.transforms.apply(columns)).reshape(-1, *self.input_shape)
+        return torch.from_numpy(self.transforms.apply(columns)).reshape(-1, *self.input_shape).to(self.precision)
 
     def prepare_training(self, columns: Columns) -> torch.Tensor:
         """Return what `prepare` does of rows that are learned from: `FittedTransforms.apply_training`."""
@@ -114,6 +117,19 @@ class ServedModel(Served):
         if not isinstance(self.network, AnswersBeside):
             return {}
         return {name: values.numpy() for name, values in self.network.beside(self.prepare(rows)).items()}
+
+    def in_float64(self) -> Self:
+        """Return a copy that computes in float64."""
+        wide = deepcopy(self).double()
+        wide.precision = torch.float64
+        return wide
+
+    @torch.no_grad()
+    def answered(self, rows: Columns) -> Array:
+        """Return the first of the `answers` to some rows, as PyTorch computes it."""
+        given = self(self.prepare(rows))
+        values: Array = (given[-1] if isinstance(given, tuple) else given).numpy()
+        return values
 
     @abstractmethod
     def write(self, writer: Writer, value: str, width: int | None) -> list[Output]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from headrace_runtime.record_topics import RECORD_TOPICS
+from headrace_runtime.record_topics import RECORD_TOPICS, SCORING_GROUP
 from headrace_runtime.services import PIPELINE_GROUPS, SERVICES
 from headrace_runtime.topics import CONTROL_TOPICS, PREDICTION_SERVED, PUSH_ACCEPTED, REGISTRY_LOG
 
@@ -56,6 +56,8 @@ def permissions(service: str) -> list[Permission]:
         found.append(Permission(service, "group", EVERY, ("Describe",)))
         # For `headrace delete`.
         found += _merged(service, "group", PIPELINE_GROUPS, "Delete")
+        # It commits where scoring begins.
+        found += _merged(service, "group", [SCORING_GROUP], "Read")
     found += _merged(service, "transactional-id", SERVICES[service].transactional_ids, "Write")
     return found
 

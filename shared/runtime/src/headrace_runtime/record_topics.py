@@ -55,8 +55,18 @@ DEAD = RecordTopic(
     ("ingestion", "model-registry"),
     "rejected records with the reason in the headers",
 )
-RECORD_TOPICS: tuple[RecordTopic, ...] = (RAW, CLEAN, DEAD)
+SCORED = RecordTopic(
+    "headrace.records.{pipeline}.scored.v1",
+    "the producer's key",
+    "JSON",
+    ("inference",),
+    (),
+    "the model's answer to each record, of pipelines with `serve.scoring`; partitions as the topic of these records",
+)
+EVERY_PIPELINES: tuple[RecordTopic, ...] = (RAW, CLEAN, DEAD)
 """The topics of each pipeline, with as many partitions as its producers' topic."""
+RECORD_TOPICS: tuple[RecordTopic, ...] = (*EVERY_PIPELINES, SCORED)
+"""All topics that a pipeline may have of its own."""
 
 
 def group_of(service: str, pipeline: str) -> str:
@@ -64,9 +74,13 @@ def group_of(service: str, pipeline: str) -> str:
     return f"{service}.{pipeline}"
 
 
+SCORING_GROUP = group_of("inference", "{pipeline}")
+"""The consumer group that reads the records which a pipeline's model answers on a topic."""
+
+
 def record_topics(pipeline: str) -> list[str]:
-    """Return the names of a pipeline's own topics."""
-    return [topic.name(pipeline) for topic in RECORD_TOPICS]
+    """Return the names of the topics that each pipeline has of its own."""
+    return [topic.name(pipeline) for topic in EVERY_PIPELINES]
 
 
 def raw_topic(pipeline: str) -> str:
@@ -82,3 +96,8 @@ def clean_topic(pipeline: str) -> str:
 def dead_topic(pipeline: str) -> str:
     """Return the name of the dead-letter topic."""
     return DEAD.name(pipeline)
+
+
+def scored_topic(pipeline: str) -> str:
+    """Return the name of the topic of answers."""
+    return SCORED.name(pipeline)

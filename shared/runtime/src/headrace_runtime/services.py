@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from headrace_runtime.record_topics import raw_topic
+from headrace_runtime.record_topics import SCORING_GROUP, raw_topic
 from headrace_runtime.topics import COMPRESSION_REQUESTED, EVALUATION_REQUESTED, TRAINING_REQUESTED
 
 SOURCE = "{source}"
@@ -26,7 +26,7 @@ class ServiceShape:
     grpc_port: int | None = None
     """Port of its gRPC server; None where it has none."""
     groups: tuple[str, ...] = ()
-    """Consumer groups. Inference has none: every replica reads all releases."""
+    """Consumer groups. Of releases inference has none: every replica reads all."""
     transactional_ids: tuple[str, ...] = ()
     on_producers_topics: tuple[str, ...] = ()
     """What it does with the topics of producers, as Kafka's operations."""
@@ -34,7 +34,7 @@ class ServiceShape:
     """StatefulSet where group member and transactional id are named after the instance: the same pod must come back
     under the same name, to fence what it left open and to keep its partitions. A pod with another name would leave them
     alone until its session times out, and two pods with one name would fence each other in turns, as a rolling
-    Deployment of the registry would. Deployment where the instance owns nothing."""
+    Deployment of the registry would. Deployment where the instance owns nothing, or gives it back when it ends."""
     is_single: bool = False
     """Whether a second instance would take the first one's place."""
     uses_work_dir: bool = False
@@ -88,9 +88,9 @@ SERVICES: Mapping[str, ServiceShape] = {
             metrics_offset=2,
             grpc_port=7020,
             groups=("registry",),
-            transactional_ids=("registry",),
-            # It creates them only for `headrace apply --create-topic`.
-            on_producers_topics=("Describe", "Create"),
+            transactional_ids=("registry", "registry.beginnings"),
+            # It creates them only for `headrace apply --create-topic`, and commits where scoring begins in them.
+            on_producers_topics=("Read", "Describe", "Create"),
             is_single=True,
             uses_store=True,
         ),
@@ -118,6 +118,9 @@ SERVICES: Mapping[str, ServiceShape] = {
             name="inference",
             metrics_offset=5,
             grpc_port=8001,
+            groups=(SCORING_GROUP,),
+            transactional_ids=(f"{SCORING_GROUP}.{{instance}}",),
+            on_producers_topics=("Read",),
             workload="Deployment",
             uses_work_dir=True,
             uses_store=True,
@@ -128,4 +131,4 @@ SERVICES: Mapping[str, ServiceShape] = {
 """Every service by its name, in the order in which records pass them."""
 
 PIPELINE_GROUPS = tuple(group for shape in SERVICES.values() for group in shape.groups if "{pipeline}" in group)
-"""The consumer groups that each pipeline has."""
+"""The consumer groups that pipelines have."""

@@ -95,7 +95,7 @@ PIPELINE_TROUBLED = Topic(
     pipeline_pb2.PipelineTroubled,
     "pipeline",
     _field("pipeline"),
-    ("ingestion", "preprocessing", "model-registry"),
+    ("ingestion", "preprocessing", "model-registry", "inference"),
     ("model-registry",),
     "what is wrong with a pipeline, or no longer (lossy)",
     partitions=1,

@@ -139,7 +139,7 @@ def _read_table(client: InferenceClient, model: str, path: Path, file_format: st
 
         texts = needs_of(stream).texts
     digest(path, file_format)  # which tells of a text in another encoding
-    return table(path, file_format, texts)
+    return table(path, file_format, texts, stream)
 
 
 def tell_unknown(model: str, unknown: dict[str, str]) -> None:

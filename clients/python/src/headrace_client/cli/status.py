@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import typer
+from headrace.events.v1.pipeline_pb2 import PipelineApplied
 from rich.console import RenderableType
 
 from headrace_client.addresses import find_addresses
@@ -52,6 +53,8 @@ class Status:
     """What was decided last, by pipeline."""
     qualities: dict[str, list[View]] = field(default_factory=dict)
     """How good answers were whose labels came later, by version, of each pipeline that has this measured."""
+    scoring: list[View] = field(default_factory=list)
+    """Which topics have their records answered on which."""
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -78,6 +81,7 @@ def status(as_json: JsonOption = False) -> None:
                 "rollouts": found.rollouts,
                 "decisions": list(found.decisions.values()),
                 "qualities": found.qualities,
+                "scoring": found.scoring,
                 "problems": found.problems,
             }
         )
@@ -144,11 +148,13 @@ def _lags_and_models(found: Status, registry: RegistryClient, inference: Inferen
     found.decisions = {each.decided.pipeline: decision_view(each) for each in registry.decisions()}
     found.troubles = [trouble_view(trouble) for trouble in registry.troubles()]
     found.rollouts = [rollout_view(each) for each in registry.rollouts() if not each.HasField("end_time")]
+    pipelines = registry.pipelines()
     found.qualities = {
         applied.pipeline: measured_of(registry, applied.pipeline)
-        for applied in registry.pipelines()
+        for applied in pipelines
         if json.loads(applied.spec.json).get("serve", {}).get("quality")
     }
+    found.scoring = [view for applied in pipelines if (view := _scoring(applied))]
     if found.services[INFERENCE]["state"] in (RUNNING, NOT_READY):
         models = dict.fromkeys(release.released.model for release in registry.releases())
         found.models = [_model(inference, model) for model in models]
@@ -161,6 +167,20 @@ def _model(inference: InferenceClient, model: str) -> View:
         return {"model": model, "versions": [], "platform": None, "keeps_answers": None}
     versions = list(metadata.versions)
     return {"model": model, "versions": versions, "platform": metadata.platform, "keeps_answers": keeps}
+
+
+def _scoring(applied: PipelineApplied) -> View | None:
+    """Return which topic of a pipeline has its records answered, and where; None where none has."""
+    spec = json.loads(applied.spec.json)
+    if (scoring := spec.get("serve", {}).get("scoring")) is None:
+        return None
+    own = f"{applied.pipeline}.{applied.incarnation}" if applied.incarnation else applied.pipeline
+    return {
+        "pipeline": applied.pipeline,
+        "topic": scoring.get("topic") or spec["stream"]["topic"],
+        "start": scoring.get("start"),
+        "answers": f"headrace.records.{own}.scored.v1",
+    }
 
 
 def _print(found: Status) -> None:
@@ -209,6 +229,8 @@ def _pipeline_parts(found: Status) -> list[RenderableType]:
     if found.in_trouble:
         parts.append(f"[yellow]pipelines that need a hand: {plain(', '.join(found.in_trouble))}[/]")
     parts += [plain(f"{each['model']}: {each['text']}") for each in found.rollouts]
+    told = "pipeline {pipeline}: records of {topic} are answered on {answers}"
+    parts += [plain(told.format(**each)) for each in found.scoring]
     parts += [
         f"pipeline {plain(pipeline)}: {plain(line)}"
         for pipeline, measured in found.qualities.items()

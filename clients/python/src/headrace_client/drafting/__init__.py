@@ -15,10 +15,12 @@ from typing import Any
 import orjson
 from headrace_data.detectors import PERSONAL, masked_text
 from headrace_data.file_samples import Sample
+from headrace_data.formats.envelopes import DELETED
 from headrace_data.formats.json_lines import lines_of
 from headrace_data.records import RecordChecker
 from headrace_data.spec import SpecInvalid, Stream, load_pipeline
 
+from headrace_client.drafting.enveloped import opened
 from headrace_client.drafting.errors import DraftImpossible, NothingDivides
 from headrace_client.drafting.observing import Observed, observe
 from headrace_client.drafting.roles import Roles, choose_roles
@@ -73,6 +75,10 @@ def draft_pipeline(topic: str, values: Sequence[bytes | None], label: str | None
     if not records:
         raise DraftImpossible(f"expected JSON objects in topic '{topic}', got {_described(values)}")
     told = f"{len(values)} record{'' if len(values) == 1 else 's'} of topic {topic}"
+    if found := opened(records):
+        envelope, rows = found
+        sent = Sent(f"{sent.told}, in an envelope", (*sent.lines, f"  envelope: {envelope}"))
+        return _drafted(topic, rows, label, told, sent, lambda _: values)
     return _drafted(topic, records, label, told, sent, lambda _: values)
 
 
@@ -118,8 +124,10 @@ def _drafted(
         raise DraftImpossible(f"no pipeline can be made of topic '{topic}': {error}") from error
     values = values_for(stream)
     places = range(len(values))
-    checked = RecordChecker(stream.in_json).check(values, [0] * len(values), places)
-    rejected = dict(Counter(rejection.rule for rejection in checked.rejected))
+    read = stream.in_json.model_copy(update={"envelope": stream.envelope})
+    checked = RecordChecker(read).check(values, [0] * len(values), places)
+    # A deletion leaves no row, and is no fault.
+    rejected = dict(Counter(each.rule for each in checked.rejected if each.rule != DELETED))
     return Draft(name_of(topic), text, roles, len(values), rejected, selection is not None, _doubts(roles, selection))
 
 

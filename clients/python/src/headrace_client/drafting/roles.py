@@ -43,6 +43,7 @@ _TIME: Final = re.compile(r"\d{4}-\d{2}-\d{2}([T ].*)?")
 _NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _FIELD_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 _DIVIDES: Final = "no field names a record: rows of the same values are taken for one"
+_FEWEST_GROUPS: Final = 30
 _MOST_REASONS: Final = 12
 MOST_FIELDS: Final = 1_024
 """Fields that a schema may have."""
@@ -243,19 +244,10 @@ def _no_feature(field: Observed) -> str:
         return "its name belongs to a model's answers"
     if _names_something(field):
         return "a name for something, nothing to learn from"
-    if field.personal and field.type == "int64":
-        return f"numbers that are personal ({', '.join(field.personal)}), nothing to learn from"
     if field.constant:
         return "one value in the whole sample, nothing to learn from"
-    if are_dates(field):
-        return (
-            "a date as a number: send what is to be learned of it as a number of its own, such as the day of the week"
-        )
-    if are_serials(field):
-        seconds = f"CAST((TRY_CAST({field.name} AS DOUBLE) - 25569) * {DAY_S} AS BIGINT)"
-        return f"a date, as spreadsheets count days: {_as_seconds(seconds, field.name)}"
     if field.type != "string":
-        return ""
+        return _no_amount(field)
     if field.distinct > MOST_CATEGORIES or (field.distinct > _FEW and 2 * field.distinct > field.records):
         if sql := _moment(field):
             return f"a time: {_as_seconds(sql.replace('{}', field.name), field.name)}"
@@ -265,6 +257,19 @@ def _no_feature(field: Observed) -> str:
             )
         count = field.distinct if field.values is not None else "many"
         return f"free text: {count} different values. Of names that come again make a feature with encode: target"
+    return ""
+
+
+def _no_amount(field: Observed) -> str:
+    """Return why a number is none to be learned from; empty when it is one."""
+    if field.personal:
+        return f"numbers that are personal ({', '.join(field.personal)}), nothing to learn from"
+    if are_dates(field):
+        digits = f"try_strptime(CAST({field.name} AS VARCHAR), '%Y%m%d')"
+        return f"a date as a number: {_as_seconds(f'epoch_us({digits}) // 1000000', field.name)}"
+    if are_serials(field):
+        seconds = f"CAST((TRY_CAST({field.name} AS DOUBLE) - 25569) * {DAY_S} AS BIGINT)"
+        return f"a date, as spreadsheets count days: {_as_seconds(seconds, field.name)}"
     return ""
 
 
@@ -282,8 +287,9 @@ def _as_seconds(sql: str, name: str) -> str:
 
 
 def _divider(others: Sequence[Observed]) -> str:
-    """Return the field of most values that no record lacks."""
+    """Return the field of most values that no record lacks: by few, a split would be of two or three kinds of rows."""
     fields = [field for field in others if field.always and not _no_feature(field)]
+    fields = [field for field in fields if field.distinct >= min(_FEWEST_GROUPS, field.records / 2)]
     if not fields:
         raise NothingDivides(
             "expected a field to divide the rows by into training and test: one whole number or text that every record "

@@ -43,6 +43,11 @@ RECORDS = Counter(
     "Records that were read for a model, by the rule that they break; empty for those that became rows.",
     ("model", "rule"),
 )
+SCORED = Counter(
+    "headrace_inference_records_scored",
+    "Records of a topic that got an answer on another, by outcome: answered or rejected.",
+    ("pipeline", "outcome"),
+)
 
 # What models of language do, by the conventions for generative AI:
 # https://github.com/open-telemetry/semantic-conventions-genai/blob/main/docs/gen-ai/gen-ai-metrics.md

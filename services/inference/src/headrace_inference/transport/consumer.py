@@ -10,6 +10,7 @@ from headrace.events.v1.model_pb2 import ModelReleased
 from headrace.events.v1.pipeline_pb2 import PipelineApplied
 from headrace_runtime.errors import Unprocessable
 from headrace_runtime.records import Record
+from headrace_runtime.stream.pipelines import Parts
 from headrace_runtime.telemetry.traces import extract
 
 from headrace_inference.core.specs import Spec, Specs
@@ -39,12 +40,17 @@ def on_released(loader: Releases, cpu_class: str, key: str, message: ModelReleas
         logger.error("%s:%s:%s: %s", record.topic, record.partition, record.offset, error)  # noqa: TRY400
 
 
-def on_applied(specs: Specs, key: str, message: PipelineApplied | None, _record: Record) -> None:
-    """Note the spec by which the records of a pipeline are read from now on, or that there is none any more."""
+def on_applied(specs: Specs, scoring: Parts | None, key: str, message: PipelineApplied | None, record: Record) -> None:
+    """Note the spec by which the records of a pipeline are read from now on, or that there is none any more.
+
+    Where records of topics are answered, that begins or ends.
+    """
     if message is None:
         specs.remove(key)
     else:
         specs.put(key, Spec(message.spec.digest, message.spec.json))
+    if scoring is not None:
+        scoring.take(key, message, record)
 
 
 HANDLERS: dict[type[Message], Callable[..., None]] = {ModelReleased: on_released, PipelineApplied: on_applied}

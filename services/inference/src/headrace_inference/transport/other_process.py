@@ -56,6 +56,10 @@ class Ended(Unavailable):
     """The process ended while it worked."""
 
 
+class TookTooLong(Unavailable):
+    """The process was ended, as its work took too long."""
+
+
 class Words(NamedTuple):
     """What callers are told of the process."""
 
@@ -85,8 +89,7 @@ class OtherProcess:
     ) -> tuple[Told, bytes]:
         """Return what the process makes of something, which it has `limit_s` seconds for once its turn came.
 
-        Raises what the work raises, Overloaded where so many wait, Ended where the process did, and Unavailable where
-        it took too long.
+        Raises what the work raises, Overloaded where so many wait, Ended where the process did, and TookTooLong.
         """
         if self._waiting >= most_waiting:
             raise Overloaded(f"{self._waiting} {self._words.full}", WAIT_S)
@@ -140,7 +143,7 @@ class OtherProcess:
         except TimeoutError as error:
             self.close()
             logger.warning("%s took too long, and is started anew", self._module)
-            raise Unavailable(self._words.ended) from error
+            raise TookTooLong(self._words.ended) from error
         except (OSError, EOFError) as error:
             self.close()
             logger.warning("%s ended, and is started anew: %r", self._module, error)

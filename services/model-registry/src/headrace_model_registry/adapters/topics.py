@@ -1,5 +1,6 @@
 """The cluster's topics through Kafka's admin API."""
 
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -7,7 +8,8 @@ from contextlib import contextmanager
 from headrace_runtime.errors import FailedPrecondition, Unavailable
 from headrace_runtime.kafka import Admin
 from headrace_runtime.kafka.away import CALL_BOOTSTRAP_MS, kafka_answering
-from headrace_runtime.record_topics import RECORD_TOPICS, record_topics
+from headrace_runtime.kafka.beginnings import begin_at_end
+from headrace_runtime.record_topics import RECORD_TOPICS, SCORED, record_topics
 from headrace_runtime.services import PIPELINE_GROUPS
 from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.topics import REGISTRY_LOG
@@ -18,6 +20,8 @@ from headrace_model_registry.core.queries import Lag
 _FOR_EVER = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
 """What keeps the log whole; compaction or a time limit would make the registry forget."""
 
+BEGINNINGS = "registry.beginnings"
+"""Transactional id of what commits where consumer groups begin."""
 
 PURGE_S = 90.0
 """Longest wait for the loops of a deleted pipeline: twice the usual time of a session."""
@@ -33,6 +37,7 @@ class KafkaTopics:
     def __init__(self, settings: KafkaSettings, new_topic_partitions: int) -> None:
         self._settings = settings
         self._new_topic_partitions = new_topic_partitions
+        self._beginning = threading.Lock()
 
     def partitions_of(self, topic: str) -> int:
         """Return the number of partitions; 0 when the topic does not exist."""
@@ -63,14 +68,38 @@ class KafkaTopics:
             admin.grow_record_topics(pipeline, wanted)
         return wanted
 
+    def create_scored_topic(self, pipeline: str, source: str) -> None:
+        """Create a pipeline's topic of answers to the records of a topic, or make it grow to as many partitions."""
+        with self._admin() as admin:
+            admin.ensure_scored_topic(pipeline, admin.partitions_of(source))
+
+    def begin_at_end(self, group: str, topic: str) -> None:
+        """Have a consumer group that has read nothing of a topic begin with what is written from now on."""
+        told = f"where group {group} begins in topic {topic} cannot be kept"
+        # One at a time: the second would fence the first.
+        with self._beginning, kafka_answering(self._settings, told):
+            begin_at_end(self._settings, group, topic, BEGINNINGS)
+
     def belongings(self, pipelines: Sequence[str]) -> tuple[list[str], list[str]]:
         """Return the names of the topics and of the consumer groups that pipelines have of their own."""
-        topics = [topic.name(pipeline) for pipeline in pipelines for topic in RECORD_TOPICS]
-        return topics, [group.format(pipeline=pipeline) for pipeline in pipelines for group in PIPELINE_GROUPS]
+        scored = [SCORED.name(pipeline) for pipeline in pipelines]
+        with self._admin() as admin:
+            there = {topic for topic, partitions in admin.partition_counts(scored).items() if partitions}
+        topics = [
+            name
+            for pipeline in pipelines
+            for topic in RECORD_TOPICS
+            if (name := topic.name(pipeline)) in there or topic is not SCORED
+        ]
+        return topics, self.groups(pipelines)
+
+    def groups(self, pipelines: Sequence[str]) -> list[str]:
+        """Return the names of the consumer groups that pipelines may have of their own, without a look at any."""
+        return [group.format(pipeline=pipeline) for pipeline in pipelines for group in PIPELINE_GROUPS]
 
     def left_of(self, pipelines: Sequence[str]) -> list[str]:
         """Return those of the topics that pipelines have of their own which exist."""
-        topics, _ = self.belongings(pipelines)
+        topics = [topic.name(pipeline) for pipeline in pipelines for topic in RECORD_TOPICS]
         with self._admin() as admin:
             return [topic for topic, partitions in admin.partition_counts(topics).items() if partitions]
 

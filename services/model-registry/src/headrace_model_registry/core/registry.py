@@ -118,11 +118,12 @@ class Registry:
         own = own_name(pipeline.name, incarnation)
         if dry_run:
             partitions = self._topics.partitions_of(pipeline.stream.topic)
-            missing_topic = next((name for name in pipeline.stream.topics if not self._topics.partitions_of(name)), "")
+            missing_topic = next((name for name in pipeline.topics if not self._topics.partitions_of(name)), "")
             if missing_topic and not create_topic:
                 raise _no_topic(pipeline, missing_topic)
         else:
             partitions = self._topics.create_record_topics(own, self._partitions(pipeline, create_topic))
+            self._prepare_scoring(pipeline, own)
         spec = PipelineSpec(pipeline.canonical_json(), pipeline.digest)
         wanted = PipelineApplied(pipeline.name, spec, partitions, incarnation)
         changed = self._state.catalogue.pipelines.get(pipeline.name) != wanted
@@ -319,7 +320,7 @@ class Registry:
         Groups of deleted pipelines are left out.
         """
         catalogue = self._state.catalogue
-        _, abandoned = self._topics.belongings([own_name(*key) for key in catalogue.departed])
+        abandoned = self._topics.groups([own_name(*key) for key in catalogue.departed])
         lags = self._topics.lags(reader for each in catalogue.pipelines.values() for reader in specs.readers(each))
         return [lag for lag in lags if lag.group not in abandoned]
 
@@ -346,9 +347,17 @@ class Registry:
             raise NotFound(f"pipeline {pipeline!r} {why}; known pipelines: {names}")
         return known[pipeline]
 
+    def _prepare_scoring(self, pipeline: Pipeline, own: str) -> None:
+        """Make the topic of answers, and keep where the records begin that get one."""
+        if pipeline.scored is None or pipeline.serve.scoring is None:
+            return
+        self._topics.create_scored_topic(own, pipeline.scored)
+        if pipeline.serve.scoring.start == "latest":
+            self._topics.begin_at_end(specs.scoring_group(own), pipeline.scored)
+
     def _partitions(self, pipeline: Pipeline, create_topic: bool) -> int:
         partitions: list[int] = []
-        for topic in pipeline.stream.topics:
+        for topic in pipeline.topics:
             if create_topic:
                 self._topics.create(topic)
             partitions.append(self._topics.partitions_of(topic))

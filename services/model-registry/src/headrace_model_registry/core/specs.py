@@ -30,7 +30,7 @@ from headrace_data.tasks import (
     not_worse_in_slices,
     reached,
 )
-from headrace_runtime.record_topics import group_of, raw_topic
+from headrace_runtime.record_topics import SCORING_GROUP, group_of, raw_topic
 
 from headrace_model_registry.core.facts import (
     CachePolicy,
@@ -103,6 +103,16 @@ def topic(spec: PipelineSpec) -> str:
     return parse(spec).stream.topic
 
 
+def scored(spec: PipelineSpec) -> str | None:
+    """Return the topic whose records a pipeline's model answers on a topic; None where it answers none."""
+    return parse(spec).scored
+
+
+def scoring_group(own: str) -> str:
+    """Return the consumer group that reads these, of a pipeline by the name that it alone ever has."""
+    return SCORING_GROUP.format(pipeline=own)
+
+
 def privacy(spec: PipelineSpec) -> Privacy | None:
     """Return what a pipeline's runs may tell of a row; None where they promise nothing."""
     return parse(spec).train.privacy
@@ -110,10 +120,11 @@ def privacy(spec: PipelineSpec) -> Privacy | None:
 
 def readers(applied: PipelineApplied) -> list[tuple[str, str]]:
     """Return the consumer groups that read a pipeline's records, each with its topic."""
-    own = own_name(applied.pipeline, applied.incarnation)
+    own, scores = own_name(applied.pipeline, applied.incarnation), scored(applied.spec)
     return [
         (group_of("ingestion", own), topic(applied.spec)),
         (group_of("preprocessing", own), raw_topic(own)),
+        *([(scoring_group(own), scores)] if scores else []),
     ]
 
 

@@ -9,7 +9,7 @@ from headrace_runtime.errors import HeadraceError
 from headrace_runtime.kafka import Admin
 from headrace_runtime.kafka.troubles import Troubles
 from headrace_runtime.process.service import Background
-from headrace_runtime.record_topics import record_topics
+from headrace_runtime.record_topics import record_topics, scored_topic
 from headrace_runtime.settings import ServiceSettings
 from kafka.errors import KafkaError
 
@@ -61,9 +61,14 @@ class Growth(Background):
             name: [specs.topic(applied.spec), *record_topics(own_name(name, applied.incarnation))]
             for name, applied in pipelines.items()
         }
-        counts = admin.partition_counts(sorted({topic for names in topics.values() for topic in names}))
+        scored = {name: _scored(applied) for name, applied in pipelines.items()}
+        everything = {topic for names in (*topics.values(), *scored.values()) for topic in names}
+        counts = admin.partition_counts(sorted(everything))
         for name, applied in pipelines.items():
-            self._tell(name, self._tend(admin, applied, {topic: counts[topic] for topic in topics[name]}))
+            trouble = self._tend(admin, applied, {topic: counts[topic] for topic in topics[name]})
+            self._tell(
+                name, trouble or self._tend_scored(admin, applied, {each: counts[each] for each in scored[name]})
+            )
 
     def _tend(self, admin: Admin, applied: PipelineApplied, counts: dict[str, int]) -> str:
         """Let a pipeline grow if it must; return what is wrong, or nothing."""
@@ -86,6 +91,23 @@ class Growth(Background):
             )
         return ""
 
+    def _tend_scored(self, admin: Admin, applied: PipelineApplied, counts: dict[str, int]) -> str:
+        """Let a pipeline's topic of answers grow if it must; return what is wrong, or nothing."""
+        if not counts:
+            return ""
+        (source, wanted), (answers, there) = counts.items()
+        if not wanted:
+            return f"the topic {source!r} of serve.scoring does not exist or cannot be seen: it is read once it can"
+        if there >= wanted:
+            return ""
+        try:
+            admin.ensure_scored_topic(own_name(applied.pipeline, applied.incarnation), wanted)
+        except (HeadraceError, KafkaError) as error:
+            told = f"{answers} has {there} partitions, and {source!r}, whose records are answered there, has {wanted}"
+            return f"{told}: it cannot grow to as many ({error!r}); alter it by hand, or let the registry"
+        logger.info("pipeline %s: %s has %s partitions, as %s", applied.pipeline, answers, wanted, source)
+        return ""
+
     def _tell(self, pipeline: str, trouble: str) -> None:
         before, looks = self._told.pop(pipeline, ("", 0))
         if trouble != before or looks >= TELL_EVERY:
@@ -93,3 +115,9 @@ class Growth(Background):
             looks = 0
         if trouble:
             self._told[pipeline] = (trouble, looks + 1)
+
+
+def _scored(applied: PipelineApplied) -> list[str]:
+    """Return the topic of the records that a pipeline's model answers, and that of the answers; none without."""
+    source = specs.scored(applied.spec)
+    return [] if source is None else [source, scored_topic(own_name(applied.pipeline, applied.incarnation))]

@@ -9,7 +9,7 @@ from typing import Final
 from headrace.events.v1.forget_pb2 import ForgettingTopic
 from headrace_data.spec import Pipeline
 from headrace_runtime.kafka import Admin
-from headrace_runtime.record_topics import CLEAN, DEAD, RAW
+from headrace_runtime.record_topics import CLEAN, DEAD, RAW, SCORED
 from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.topics import PREDICTION_SERVED, PUSH_ACCEPTED
 from kafka.errors import KafkaError
@@ -54,6 +54,9 @@ def _told(admin: Admin, pipeline: Pipeline, written_s: float) -> Iterator[Forget
     if pipeline.stream.labels is not None:
         holds[pipeline.stream.of_labels.topic] = "labels of its records"
     holds |= {topic.name(pipeline.own_name): what for topic, what in _OWN}
+    if pipeline.scored is not None:
+        holds.setdefault(pipeline.scored, "records that the model answers")
+        holds[SCORED.name(pipeline.own_name)] = "answers to records, under the keys of these"
     holds[PUSH_ACCEPTED.name] = "answers to pushes, which say why records were refused"
     holds[PREDICTION_SERVED.name] = "calls that were answered, with what was asked"
     there = admin.partition_counts(holds)

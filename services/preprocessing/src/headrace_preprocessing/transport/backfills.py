@@ -142,13 +142,15 @@ class Backfills:
                 "and would never take rows that have none"
             )
         nowhere = self._provenance()
+        # A stream in CSV knows which of several columns of one name is which.
+        written = stream.model_copy(update={"format": self._pipeline.stream.format})
         for file in wanted.files:
             source = done.source(file.name, file.artifact.digest)
             if done.has(source):
                 continue
             try:
                 with self._store.open(file.artifact, beat) as opened:
-                    done.take(source, rows_of_file(opened, file.format, stream), nowhere)
+                    done.take(source, rows_of_file(opened, file.format, written), nowhere)
             except (FileInvalid, NotFound, Corrupt) as error:
                 raise FileInvalid(f"{file.name}: {error}") from error
 

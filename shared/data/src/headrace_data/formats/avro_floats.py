@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from io import BytesIO
 from itertools import groupby
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -32,10 +32,10 @@ def floats_reader(record: Mapping[str, Any], names: Collection[str]) -> Quick | 
     fields = record["fields"]
     if not all(_has_no_names(field["type"]) for field in fields):
         return None
-    codes = {field["name"]: code for field in fields if field["name"] in names and (code := _code(field["type"]))}
-    if not codes:
+    lists = {field["name"]: found for field in fields if field["name"] in names and (found := _floats(field["type"]))}
+    if not lists:
         return None
-    parts = list(_parts(fields, codes))
+    parts = list(_parts(fields, lists))
 
     def read(value: bytes) -> dict[str, Any] | None:
         data = BytesIO(value)
@@ -66,18 +66,31 @@ def _has_no_names(schema: Any) -> bool:
             return inner in _PLAIN if isinstance(inner, str) else _has_no_names(inner)
 
 
-def _code(schema: Any) -> str | None:
-    """Return NumPy's name of what a list holds; None where a type is no list of floats."""
-    if not isinstance(schema, dict) or schema["type"] != "array" or not isinstance(schema["items"], str):
-        return None
-    return _CODES.get(schema["items"])
+class _Floats(NamedTuple):
+    """A list of floats."""
+
+    code: str
+    """NumPy's name of what it holds."""
+    null: int | None = None
+    """The place of null, 0 or 1, where that may stand in its stead."""
 
 
-def _parts(fields: list[Mapping[str, Any]], codes: Mapping[str, str]) -> Iterator[_Part]:
+def _floats(schema: Any) -> _Floats | None:
+    """Return what is known of a list of floats; None where a type is none."""
+    match schema:
+        case {"type": "array", "items": "float" | "double" as items}:
+            return _Floats(_CODES[items])
+        case ["null", other] | [other, "null"]:
+            found = _floats(other)
+            return found and _Floats(found.code, schema.index("null"))
+    return None
+
+
+def _parts(fields: list[Mapping[str, Any]], lists: Mapping[str, _Floats]) -> Iterator[_Part]:
     """Yield what reads each list of floats, and the fields before, between and behind them."""
-    for is_array, some in groupby(fields, key=lambda field: field["name"] in codes):
-        if is_array:
-            yield from (_array(field["name"], codes[field["name"]]) for field in some)
+    for is_list, some in groupby(fields, key=lambda field: field["name"] in lists):
+        if is_list:
+            yield from (_array(field["name"], lists[field["name"]]) for field in some)
         else:
             yield _others(list(some))
 
@@ -89,10 +102,14 @@ def _others(fields: list[Mapping[str, Any]]) -> _Part:
     return lambda data: fastavro.schemaless_reader(data, schema, None)  # type: ignore[return-value]
 
 
-def _array(name: str, code: str) -> _Part:
-    width = int(code[-1])
+def _array(name: str, floats: _Floats) -> _Part:
+    width = int(floats.code[-1])
 
-    def read(data: BytesIO) -> dict[str, npt.NDArray[np.floating[Any]]]:
+    def read(data: BytesIO) -> dict[str, npt.NDArray[np.floating[Any]] | None]:
+        if floats.null is not None and (place := _long(data)) != 1 - floats.null:
+            if place == floats.null:
+                return {name: None}
+            raise IndexError
         blocks: list[bytes] = []
         while count := _long(data):
             if count < 0:
@@ -104,7 +121,7 @@ def _array(name: str, code: str) -> _Part:
             blocks.append(block)
         if not blocks:
             raise EOFError
-        return {name: np.frombuffer(b"".join(blocks), code)}
+        return {name: np.frombuffer(b"".join(blocks), floats.code)}
 
     return read
 

@@ -92,6 +92,17 @@ class Pipeline(Section):
         return self.train.model or self.metadata.name
 
     @property
+    def scored(self) -> str | None:
+        """The topic whose records are answered on the topic of answers; None where none are."""
+        scoring = self.serve.scoring
+        return None if scoring is None else scoring.topic or self.stream.topic
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """The topics of producers that the pipeline reads, each once; that of its records is the first."""
+        return tuple(dict.fromkeys((*self.stream.topics, *([self.scored] if self.scored else ()))))
+
+    @property
     def task(self) -> TaskKind:
         """What the model answers: `train.task`, or what suits the label's type."""
         if self.train.task is not None:

@@ -34,6 +34,7 @@ from headrace_data.spec.prepare import Clean, Freeze, Split
 from headrace_data.spec.privacy_rules import a_run_fits_the_total, fits_look_at_no_row, rows_are_learned_one_by_one
 from headrace_data.spec.private_rules import PRIVATE_RULES
 from headrace_data.spec.rollout import arrays_are_rolled_out, steps_lead_somewhere
+from headrace_data.spec.scoring import scored_records_are_rows
 from headrace_data.spec.select_rules import conditions_are_of_rows, select_makes_the_rows
 from headrace_data.spec.serve import there_is_something_cheaper
 from headrace_data.spec.stream import Field, Role
@@ -292,6 +293,7 @@ RULES: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
     steps_are_different,
     there_is_something_cheaper,
     engine_fits_the_rest,
+    scored_records_are_rows,
     arrays_are_rolled_out,
     steps_lead_somewhere,
     rows_are_changed_as_the_network_reads_them,

@@ -10,6 +10,7 @@ import pydantic
 from headrace_data.spec.draft import Draft, Finding
 from headrace_data.spec.rollout import Rollout
 from headrace_data.spec.scalars import DnsLabel, Duration, Size
+from headrace_data.spec.scoring import Scoring
 from headrace_data.spec.section import Section
 from headrace_data.spec.upstream import Upstream
 
@@ -112,6 +113,13 @@ class Serve(Section):
         "where it fails, is slow, answers no finite numbers or is measured worse (quality). Left out, it does so at "
         "once. Nothing else is trained meanwhile. A version that answers another question than the champion takes its "
         "place at once.",
+    )
+    scoring: Scoring | None = pydantic.Field(
+        default=None,
+        exclude_if=lambda value: value is None,  # as for objective
+        description="Records that the model answers on the topic `headrace.records.PIPELINE.scored.v1`: each exactly "
+        "once, with its outputs or the reason why it is none, from the first release on. {} answers those of the "
+        "producers' topic. Left out: none.",
     )
 
 

@@ -14,13 +14,19 @@ from kafka.admin import ConfigResource, ConfigResourceType
 from headrace_runtime.errors import FailedPrecondition, InvalidInput, Unavailable
 from headrace_runtime.kafka.stamps import Stamp
 from headrace_runtime.poison.bisection import Mark
-from headrace_runtime.record_topics import RECORD_TOPICS, record_topics
+from headrace_runtime.record_topics import EVERY_PIPELINES, SCORED, RecordTopic, record_topics
 from headrace_runtime.records import Place
 from headrace_runtime.settings import KafkaSettings
 from headrace_runtime.topic_plan import PlannedTopic, TopicPlan
 
 GROWN_TIMEOUT_S = 15.0
 GROWN_POLL_S = 0.1
+COORDINATOR_TIMEOUT_S = 15.0
+_NO_COORDINATOR_YET = (
+    kafka_errors.CoordinatorNotAvailableError,
+    kafka_errors.NotCoordinatorError,
+    kafka_errors.CoordinatorLoadInProgressError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +93,14 @@ class Admin:
         return self._ensure(plan.topics)
 
     def ensure_record_topics(self, pipeline: str, partitions: int) -> None:
-        """Create the topics of a pipeline that do not exist yet."""
-        self._ensure(
-            {topic.name(pipeline): PlannedTopic(partitions=partitions, config=topic.config) for topic in RECORD_TOPICS}
-        )
+        """Create the topics that each pipeline has which do not exist yet."""
+        self._ensure({topic.name(pipeline): _planned(topic, partitions) for topic in EVERY_PIPELINES})
+
+    def ensure_scored_topic(self, pipeline: str, partitions: int) -> None:
+        """Create a pipeline's topic of answers unless it exists, and give it at least so many partitions."""
+        name = SCORED.name(pipeline)
+        self._ensure({name: _planned(SCORED, partitions)})
+        self._grow([name], partitions)
 
     def ensure_topic(self, name: str, partitions: int) -> None:
         """Create one topic with the broker's settings unless it exists."""
@@ -182,15 +192,32 @@ class Admin:
 
         Returns once the broker that is asked knows them. Raises KafkaError; some topics may have grown then.
         """
-        topics = record_topics(pipeline)
+        self._grow(record_topics(pipeline), partitions)
+
+    def _grow(self, topics: Collection[str], partitions: int) -> None:
         for topic, count in reversed(self.partition_counts(topics).items()):
             if count < partitions:
                 self._client.create_partitions({topic: partitions})
         deadline = time.monotonic() + GROWN_TIMEOUT_S
         while min(self.partition_counts(topics).values()) < partitions:
             if time.monotonic() > deadline:
-                raise Unavailable(f"{pipeline}: the new partitions are not known after {GROWN_TIMEOUT_S:.0f} s")
+                told = f"the new partitions are not known after {GROWN_TIMEOUT_S:.0f} s"
+                raise Unavailable(f"{', '.join(topics)}: {told}")
             time.sleep(GROWN_POLL_S)
+
+    def has_committed(self, group: str, topic: str) -> bool:
+        """Return whether a consumer group has committed an offset of a topic."""
+        deadline = time.monotonic() + COORDINATOR_TIMEOUT_S
+        while True:
+            try:
+                listed: Mapping[Any, Any] = self._client.list_group_offsets([group]).get(group, {})
+            except _NO_COORDINATOR_YET:
+                # A cluster makes its topic of offsets for the first group that is asked for.
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(GROWN_POLL_S)
+            else:
+                return any(partition.topic == topic and offset.offset >= 0 for partition, offset in listed.items())
 
     def partitions_of(self, topic: str) -> int:
         """Return the number of partitions of a topic; 0 when it does not exist."""
@@ -264,6 +291,10 @@ class Admin:
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
+
+
+def _planned(topic: RecordTopic, partitions: int) -> PlannedTopic:
+    return PlannedTopic(partitions=partitions, config=topic.config)
 
 
 def _creatable(topic: PlannedTopic) -> dict[str, Any]:

@@ -67,7 +67,7 @@ class Stalled(Unavailable):
 
 
 class GroupConsumer:
-    """A static member of a consumer group. Not thread-safe.
+    """A member of a consumer group, static unless it leaves. Not thread-safe.
 
     The consumer commits no offsets. The producer's transaction commits the offsets of the records it processed.
     """
@@ -81,8 +81,12 @@ class GroupConsumer:
         instance: str,
         max_records: int = 2_000,
         partitions: int = sys.maxsize,
+        leaves: bool = False,
     ) -> None:
-        """Read the first so many `partitions` of each topic; those beyond are owned, and rest."""
+        """Read the first so many `partitions` of each topic; those beyond are owned, and rest.
+
+        A member that `leaves` gives its partitions back when it closes: no instance of its name may come again.
+        """
         self.group = group
         self._partitions = partitions
         self.max_records = max_records
@@ -93,7 +97,7 @@ class GroupConsumer:
         self._look_s = time.monotonic()
         self._known: Mapping[str, Collection[int]] = {}
         self._ends = Ends(settings)
-        self._consumer = _connect(settings, group, instance)
+        self._consumer = _connect(settings, group, instance, leaves=leaves)
         self._patience = Patience(self._consumer)
         self._assignments = Assignments(self._patience.stir)
         self._mend()
@@ -307,7 +311,7 @@ class GroupConsumer:
         return Membership(current, self._renewal.cluster_id, self._renewal.topic_ids())
 
     def close(self) -> None:
-        """Close the consumer. A static member keeps its partitions until the session times out."""
+        """Close the consumer. A static member keeps its partitions until the session times out, another leaves."""
         self._joining.close()
         try:
             self._ends.close()
@@ -315,10 +319,10 @@ class GroupConsumer:
             self._consumer.close(autocommit=False)
 
 
-def _connect(settings: KafkaSettings, group: str, instance: str) -> KafkaConsumer:
+def _connect(settings: KafkaSettings, group: str, instance: str, *, leaves: bool) -> KafkaConsumer:
     return KafkaConsumer(
         group_id=group,
-        group_instance_id=f"{group}.{instance}",
+        group_instance_id=None if leaves else f"{group}.{instance}",
         client_id=f"{group}.{instance}",
         auto_offset_reset="earliest",
         partition_assignment_strategy=[TruthfulAssignor],

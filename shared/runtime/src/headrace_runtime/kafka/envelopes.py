@@ -63,24 +63,27 @@ def _varint(number: int) -> bytes:
 
 def event_headers(message: Message, source: str) -> list[tuple[str, bytes]]:
     """Return CloudEvents headers for a message made now, with the current trace context."""
+    return inject(plain_headers(message.DESCRIPTOR.full_name, source))
+
+
+def plain_headers(kind: str, source: str, content: str = "application/protobuf") -> list[tuple[str, bytes]]:
+    """Return CloudEvents headers for a message made now, of a kind and with a type of content, in no trace."""
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
-    return inject(
-        [
-            ("ce_id", new_id().encode()),
-            ("ce_time", f"{now[:-6]}Z".encode()),
-            *_headers_of_all(message.DESCRIPTOR.full_name, source),
-        ]
-    )
+    return [
+        ("ce_id", new_id().encode()),
+        ("ce_time", f"{now[:-6]}Z".encode()),
+        *_headers_of_all(kind, source, content),
+    ]
 
 
 @lru_cache(maxsize=256)
-def _headers_of_all(message_type: str, source: str) -> tuple[tuple[str, bytes], ...]:
-    """Return the headers that are the same in all messages of a type from a source."""
+def _headers_of_all(kind: str, source: str, content: str) -> tuple[tuple[str, bytes], ...]:
+    """Return the headers that are the same in all messages of a kind from a source."""
     return (
         ("ce_specversion", b"1.0"),
         ("ce_source", f"/{source}".encode()),
-        ("ce_type", message_type.encode()),
-        ("content-type", b"application/protobuf"),
+        ("ce_type", kind.encode()),
+        ("content-type", content.encode()),
     )
 
 

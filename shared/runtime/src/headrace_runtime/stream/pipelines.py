@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -40,37 +41,51 @@ class _Running:
     components: tuple[Component, ...]
 
 
-class PipelineParts(CompactedView[PipelineApplied]):
-    """Follows `headrace.pipeline.applied.v1` and keeps each pipeline's own parts running.
+class Parts:
+    """The parts of each pipeline, kept running, for who follows `headrace.pipeline.applied.v1`.
 
     Every pipeline has its own consumers and transactions. Its lag is its own, and a slow pipeline delays no other. A
     new spec, more partitions or a new incarnation replaces the parts of a pipeline. A deleted pipeline has no parts. A
     failed part is started again alone, with back-off, and the trouble is reported. Only an exception outside
-    `Exception`, such as a call to exit, ends the process.
+    `Exception`, such as a call to exit, goes to `end_process`.
+
+    As a component it has nothing to start: parts start as pipelines are heard of, until it is stopped.
     """
 
     def __init__(
-        self, settings: ServiceSettings, name: str, build: Build, forget: Callable[[str], None] = lambda _: None
+        self,
+        settings: ServiceSettings,
+        service: str,
+        build: Build,
+        end_process: Callable[[BaseException], float | None] = lambda _: None,
     ) -> None:
-        """`forget` is called with the name of a deleted pipeline, before its parts stop."""
-        super().__init__(settings, PIPELINE_APPLIED, PipelineApplied, self._apply, name)
-        self._service = name
+        self._service = service
         self._build = build
-        self._troubles = Troubles(settings, name)
-        self._forget = forget
+        self._troubles = Troubles(settings, service)
+        self._end_process = end_process
         self._running: dict[str, _Running] = {}
+        self._lock = threading.Lock()
+        self._stopped = False
+
+    def start(self) -> None:
+        """Do nothing."""
 
     def stop(self) -> None:
-        """Stop following the topic, then stop the parts of every pipeline."""
-        super().stop()
-        for pipeline in list(self._running):
-            self._remove(pipeline)
+        """Stop the parts of every pipeline, and start none any more."""
+        with self._lock:
+            self._stopped = True
+            for pipeline in list(self._running):
+                self._remove(pipeline)
 
-    def _apply(self, pipeline: str, applied: PipelineApplied | None, record: Record) -> None:
-        if applied is None:
-            self._forget(pipeline)
-            self._remove(pipeline)
-            return
+    def take(self, pipeline: str, applied: PipelineApplied | None, record: Record) -> None:
+        """Have the parts of a pipeline run as a message of the topic says; None stands for one that is deleted."""
+        with self._lock:
+            if applied is None:
+                self._remove(pipeline)
+            elif not self._stopped:
+                self._apply(pipeline, applied, record)
+
+    def _apply(self, pipeline: str, applied: PipelineApplied, record: Record) -> None:
         running = self._running.get(pipeline)
         wanted = (applied.spec.digest, applied.partitions, applied.incarnation)
         if running and (running.digest, running.partitions, running.incarnation) == wanted:
@@ -84,13 +99,13 @@ class PipelineParts(CompactedView[PipelineApplied]):
             return
         for component in components:
             if isinstance(component, Background):
-                kept = _Kept(pipeline, component.name, self._troubles, self.on_failure)
+                kept = _Kept(pipeline, component.name, self._troubles, self._end_process)
                 component.on_failure, component.on_round = kept.failed, kept.works
             component.start()
         self._running[pipeline] = _Running(*wanted, components)
-        logger.info(
-            "pipeline %s runs with spec %s and %s partitions", pipeline, applied.spec.digest, applied.partitions
-        )
+        if components:
+            told = "pipeline %s runs with spec %s and %s partitions"
+            logger.info(told, pipeline, applied.spec.digest, applied.partitions)
 
     def _remove(self, pipeline: str) -> None:
         running = self._running.pop(pipeline, None)
@@ -99,6 +114,28 @@ class PipelineParts(CompactedView[PipelineApplied]):
                 component.stop()
             except Exception:
                 logger.exception("%r of pipeline %s did not stop cleanly", component, pipeline)
+
+
+class PipelineParts(CompactedView[PipelineApplied]):
+    """Follows `headrace.pipeline.applied.v1` and keeps each pipeline's own `Parts` running."""
+
+    def __init__(
+        self, settings: ServiceSettings, name: str, build: Build, forget: Callable[[str], None] = lambda _: None
+    ) -> None:
+        """`forget` is called with the name of a deleted pipeline, before its parts stop."""
+        super().__init__(settings, PIPELINE_APPLIED, PipelineApplied, self._take, name)
+        self._parts = Parts(settings, name, build, lambda error: self.on_failure(error))
+        self._forget = forget
+
+    def stop(self) -> None:
+        """Stop following the topic, then stop the parts of every pipeline."""
+        super().stop()
+        self._parts.stop()
+
+    def _take(self, pipeline: str, applied: PipelineApplied | None, record: Record) -> None:
+        if applied is None:
+            self._forget(pipeline)
+        self._parts.take(pipeline, applied, record)
 
 
 class _Kept:

@@ -19,6 +19,8 @@ _PROPAGATOR = TraceContextTextMapPropagator()
 _CONTEXT_HEADERS = frozenset(_PROPAGATOR.fields)
 MAX_LINKS = 32
 """Links that one span carries at most; its batch count attribute tells how many messages there were."""
+MAX_CONTEXT_BYTES = 512
+"""What `traceparent` and `tracestate` have at most: anybody may send more."""
 
 tracer = trace.get_tracer("headrace")
 """The tracer of every Headrace span; silent until `setup.configure` was called."""
@@ -40,6 +42,12 @@ def extract(headers: Iterable[tuple[str, bytes | str]]) -> otel_context.Context:
         if name in _CONTEXT_HEADERS
     }
     return _PROPAGATOR.extract(carrier, context=otel_context.Context())
+
+
+def context_of(headers: Iterable[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
+    """Return the headers among these that are a trace context: the last of each name, and none of absurd size."""
+    found = {name: value for name, value in headers if name in _CONTEXT_HEADERS and len(value) <= MAX_CONTEXT_BYTES}
+    return list(found.items())
 
 
 def links_to(headers_of_many: Iterable[Iterable[tuple[str, bytes]]]) -> list[trace.Link]:

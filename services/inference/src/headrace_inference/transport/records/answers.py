@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from google.protobuf.message import Message
@@ -14,14 +14,16 @@ from headrace_runtime.errors import InvalidInput
 
 from headrace_inference.core.tensors import BYTES, DATATYPES, OutputTensor, decode_output
 from headrace_inference.transport.other_process import Told
+from headrace_inference.transport.records.asked import Lying
 
 
 def write_answer(told: Told, sent: bytes) -> bytes:
     """Return the answer to records: a PredictRecordsResponse, or JSON where that is told.
 
     `told` says what became of them (`rows`, `rejected`), by which spec they were read, and which version was asked;
-    `sent` is the ModelInferResponse to those that are rows, empty where none is one. Raises InvalidInput for outputs
-    that are bytes and no texts.
+    `sent` is the ModelInferResponse to those that are rows, empty where none is one. Where it tells the `places` of
+    records on a topic, each has an answer of its own, on a line. Raises InvalidInput for outputs that are bytes and no
+    texts.
     """
     answer = PredictRecordsResponse(**told["asked"])
     found = [RecordAnswer(record=record, line=line) for record, line in told["rows"]]
@@ -34,7 +36,30 @@ def write_answer(told: Told, sent: bytes) -> bytes:
         rejected.rejection.rule, rejected.rejection.field, rejected.rejection.reason = rule, field, reason
         found.append(rejected)
     answer.answers.extend(sorted(found, key=lambda each: (each.record, each.line)))
-    return json.dumps(to_plain(answer), ensure_ascii=False).encode() if told["json"] else answer.SerializeToString()
+    if told["places"]:
+        return b"\n".join(_as_json(each) for each in _one_by_one(answer, told["places"]))
+    return _as_json(to_plain(answer)) if told["json"] else answer.SerializeToString()
+
+
+def rejected_alone(place: Lying, model: str, rule: str, reason: str) -> bytes:
+    """Return the answer, on a line, to a record on a topic that could not even be asked about."""
+    rejection = {"rule": rule, "field": "", "reason": reason}
+    return _as_json({"record": place._asdict(), "model": model, "rejection": rejection})
+
+
+def _as_json(told: dict[str, Any]) -> bytes:
+    return json.dumps(told, ensure_ascii=False).encode()
+
+
+def _one_by_one(answer: PredictRecordsResponse, places: Sequence[Sequence[Any]]) -> Iterator[dict[str, Any]]:
+    """Yield each answer of a call with where its record lies and who answers; they are in order, and none lacks."""
+    names = ("model", "version", "version_id", "variant", "spec_digest")
+    of = {name: getattr(answer, name) for name in names}
+    for place, each in zip(places, answer.answers, strict=True):
+        told = {"record": Lying(*place)._asdict(), **of}
+        plain = _plain(each)
+        del plain["record"], plain["line"]
+        yield told | ({"prediction_id": answer.prediction_id} if "outputs" in plain else {}) | plain
 
 
 def _name(answer: PredictRecordsResponse, message: Any) -> None:

@@ -14,6 +14,11 @@ MOST_DEATHS: Final = 12
 """Deaths that one call may cost: after each the process starts anew, and others wait. So one of 1,024 is found."""
 _REASON: Final = "expected a record that can be read, got one of which the process that reads dies"
 
+
+class DiesOften(Unavailable):
+    """The process that reads died too often of the records of one call: there may be too many such among them."""
+
+
 Ask = Callable[[Told], Awaitable[tuple[Told, bytes]]]
 """Asks the process about the records of one call."""
 
@@ -21,8 +26,7 @@ Ask = Callable[[Told], Awaitable[tuple[Told, bytes]]]
 async def read_around(ask: Ask, told: Told) -> tuple[Told, bytes]:
     """Return what becomes of the records of a call of which the process died once.
 
-    Whatever it died of may have been no record: it is asked once more. Raises Unavailable where it dies too often, and
-    what `ask` raises.
+    Whatever it died of may have been no record: it is asked once more. Raises DiesOften, and what `ask` raises.
     """
     search = _Search(ask, told)
     try:
@@ -57,10 +61,10 @@ class _Search:
         return False
 
     def died(self) -> None:
-        """Count a death. Raises Unavailable when there were too many."""
+        """Count a death. Raises DiesOften when there were too many."""
         self._deaths += 1
         if self._deaths > MOST_DEATHS:
-            raise Unavailable(f"the process that reads records died {MOST_DEATHS} times of one call: send fewer in one")
+            raise DiesOften(f"the process that reads records died {MOST_DEATHS} times of one call: send fewer in one")
 
     async def narrow(self, start: int, end: int) -> None:
         """Note which of some records are fatal, as one of them is."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class Form(StrEnum):
@@ -19,6 +21,16 @@ class Form(StrEnum):
     """One record, whatever its format is."""
 
 
+class Lying(NamedTuple):
+    """Where a record lies that came on a topic."""
+
+    topic: str
+    partition: int
+    offset: int
+    line: int = 0
+    """Its line in the message there, from 0."""
+
+
 @dataclass(frozen=True, slots=True)
 class AskedRecords:
     """A call about records."""
@@ -29,3 +41,7 @@ class AskedRecords:
     version: str
     priority: int = 0
     """From 1, the most urgent, to 5; 0 for what is usual."""
+    pipeline: str = ""
+    """By whose spec they are read; empty for the pipeline of the version that is asked."""
+    places: Sequence[Lying] = ()
+    """Where each of them lies, of those that came on a topic: their answers are told one by one, with that."""

@@ -100,12 +100,29 @@ class RecordDesk:
 
         Raises errors of headrace_runtime.errors.
         """
+        return (await self._answered(asked, context))[0]
+
+    async def score(self, asked: AskedRecords, context: CallContext) -> tuple[list[bytes], int]:
+        """Answer records that came on a topic: with JSON for each, in order. Return how many were rejected, too.
+
+        Raises errors of headrace_runtime.errors.
+        """
+        lines, rejected = await self._answered(asked, context)
+        return lines.split(b"\n"), rejected
+
+    def most_rows(self, model: str) -> int:
+        """Return how many rows a call of a model may have. Raises NotFound, Unavailable as `Shelf.resolve` does."""
+        signature = self._shelf.resolve(model, "").model.signature
+        return signature.max_rows if signature.batched else 1
+
+    async def _answered(self, asked: AskedRecords, context: CallContext) -> tuple[bytes, int]:
+        """Return the answer, and how many records were rejected."""
         if not 0 <= asked.priority <= LAST:
             raise InvalidInput(f"priority: expected 1 (first) to {LAST} (last), or 0, got {asked.priority}")
         if not asked.body:
             raise InvalidInput("records: expected at least one, got none")
         version = self._shelf.resolve(asked.model, asked.version)
-        spec = self._spec(version)
+        spec = self._spec(version, asked.pipeline or version.release.pipeline)
         with child_span(names.SPAN_READ):
             read, call = await self._read(asked, version, spec, context)
         release = version.release
@@ -115,25 +132,26 @@ class RecordDesk:
         sent = await self._infer(call, context) if call else b""
         asked_of = {"version": str(release.ordinal), "version_id": release.version_id, "variant": release.variant}
         asked_of |= {"model": release.model, "spec_digest": spec.digest}
-        told = {"work": "write", "json": asked.form is not Form.MESSAGE, "asked": asked_of, **read}
-        if len(read["rows"]) + len(read["rejected"]) <= MOST_WRITTEN_HERE and len(sent) <= MOST_BYTES_HERE:
-            return write_answer(told, sent)
-        return (await self._ask(told, sent))[1]
+        told = {"work": "write", "json": asked.form is not Form.MESSAGE, "asked": asked_of, "places": asked.places}
+        told |= read
+        rejected = len(read["rejected"])
+        if len(read["rows"]) + rejected <= MOST_WRITTEN_HERE and len(sent) <= MOST_BYTES_HERE:
+            return write_answer(told, sent), rejected
+        return (await self._ask(told, sent))[1], rejected
 
-    def _spec(self, version: LoadedVersion) -> Spec:
-        """Return the spec by which a version's records are read."""
+    def _spec(self, version: LoadedVersion, pipeline: str) -> Spec:
+        """Return the spec of a pipeline, by which records are read for a version."""
         release = version.release
         if version.language is not None:
             raise NotSupported(f"model {release.model!r}: a model of language is asked with texts, not with records")
-        if missing := missing_packages(_EXTRA):
-            told = f"needs {', '.join(missing)}: install the extra headrace-inference[records]"
-            raise NotSupported(f"reading records {told}")
-        if (spec := self._specs.of(release.pipeline)) is not None:
+        if missing_packages(_EXTRA):
+            raise NotSupported(lacking())
+        if (spec := self._specs.of(pipeline)) is not None:
             return spec
         if not self._specs.complete:
             trouble = self._specs.trouble and f": {self._specs.trouble}"
             raise Unavailable(f"the specs of pipelines are still being read{trouble}")
-        raise FailedPrecondition(f"model {release.model!r}: its pipeline {release.pipeline!r} is not applied any more")
+        raise FailedPrecondition(f"model {release.model!r}: its pipeline {pipeline!r} is not applied any more")
 
     async def _read(
         self, asked: AskedRecords, version: LoadedVersion, spec: Spec, context: CallContext
@@ -205,6 +223,11 @@ class RecordDesk:
 def missing_packages(packages: Sequence[str] = _EXTRA) -> list[str]:
     """Return which packages are not installed, of those that stand for the extra."""
     return [each for each in packages if find_spec(each) is None]
+
+
+def lacking() -> str:
+    """Say which packages are missing to read records, and what has them."""
+    return f"reading records needs {', '.join(missing_packages())}: install the extra headrace-inference[records]"
 
 
 def _parsed(request: bytes) -> PredictRecordsRequest:
