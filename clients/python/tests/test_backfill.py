@@ -52,6 +52,17 @@ def test_files_are_kept_and_named(headrace, registry, canned, files):
     assert answer["dataset"]["dataset_id"] == canned.digest("c")
 
 
+def test_a_text_in_another_encoding_is_told_and_kept_in_utf_8(headrace, registry, canned, files):
+    answered(registry, canned)
+    files[0].write_bytes("x,y\n1,süß\n".encode("windows-1252"))
+    result = headrace("backfill", "digits", str(files[0]))
+    assert (result.exit_code, "say --encoding windows-1252" in result.stderr) == (1, True)
+    result = headrace("backfill", "digits", str(files[0]), "--encoding", "windows-1252")
+    assert result.exit_code == 0, result.stderr
+    store = ObjectStore(str(files[0].parent / "store"))
+    assert store.get(asked(registry).backfill.files[0].artifact).decode() == "x,y\n1,süß\n"
+
+
 def test_what_came_of_it_is_said_in_words(headrace, registry, canned, files):
     answered(registry, canned)
     result = headrace("backfill", "digits", str(files[0]))

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from headrace_client.drafting import Draft, draft_pipeline
+from headrace_client.written_numbers import ways_of
 from headrace_data.records import Checked, RecordChecker
 from headrace_data.spec import load_pipeline
 
@@ -182,6 +183,22 @@ def test_dates_become_seconds_in_the_ways_that_people_write_them(
     assert all(("which is day" in told) == (pattern == "%d/%m/%Y %H:%M") for told in (draft.text, str(draft.doubts)))
 
 
+def test_a_long_text_is_no_number_and_is_not_looked_through() -> None:
+    long = "-" + " " * 30_000 + "x"
+    assert {way.read(long) for way in ways_of(["1.5", long])} == {None}
+
+
+def test_numbers_of_two_sizes_are_told() -> None:
+    records = [{"id": f"r{n}", "v": "900" if n % 3 else f"{n / 2}K", "y": "ab"[n % 2]} for n in range(60)]
+    assert "900 has no K, and is taken for as much as if it had" in str(drafted(records)[0].doubts)
+
+
+def test_days_and_months_are_asked_for_beside_a_text_that_is_no_date() -> None:
+    texts = [f"0{1 + n % 9}/0{1 + n % 7}/2026" for n in range(60)]
+    draft, _ = drafted([{"id": f"r{n}", "Datum": text, "y": "ab"[n % 2]} for n, text in enumerate([*texts, "soon"])])
+    assert "which is day and which is month" in str(draft.doubts)
+
+
 def test_a_few_words_among_numbers_are_missing_and_named() -> None:
     records = [{"id": f"r{n}", "v": "<0.1" if n % 5 == 0 else f"{n}.5", "y": "ab"[n % 2]} for n in range(100)]
     draft, checked = drafted(records)
@@ -213,6 +230,15 @@ def test_a_moment_becomes_seconds_and_a_long_number_keeps_its_digits() -> None:
     assert checked.batch.column("seen_at").to_pylist()[:2] == [1782909000, 1782995400]
     assert checked.batch.column("account").to_pylist()[0] == 2**53 + 1
     assert "taken for UTC" in draft.text
+
+
+def test_a_fraction_is_no_whole_number_of_another_size() -> None:
+    records = [{"id": f"r{n}", "v": str(n * 7), "y": "ab"[n % 2]} for n in range(60)]
+    draft, _ = drafted([*records, {"id": "none", "y": "a"}])
+    odd = ["1.5", "0x1F", "12.0", " -3 ", str(2**62)]
+    values = [json.dumps({**records[0], "v": value}).encode() for value in odd]
+    checked = RecordChecker(load_pipeline(draft.text).stream).check(values, [0] * 5, range(5))
+    assert (checked.batch.column("v").to_pylist(), checked.unread) == ([None, None, 12, -3, 2**62], {"v": 2})
 
 
 def test_the_label_is_named_by_its_path_and_keeps_its_words() -> None:

@@ -92,13 +92,17 @@ def test_a_sheet_is_predicted_as_it_was_learned_from(headrace, registry, inferen
     result = headrace("predict", "digits", str(sheet))
     assert result.exit_code == 0, result.output
     assert sent(inference) == [[1.5, 2.0], [2.5, 4.0]]
+    sheet.write_bytes("Breite (m);H;für\r\n1,5;2;x\r\n".encode("windows-1252"))
+    assert "say --encoding windows-1252" in headrace("predict", "digits", str(sheet)).stderr
+    assert headrace("predict", "digits", str(sheet), "--encoding", "windows-1252").exit_code == 0
+    assert sent(inference)[2:] == [[1.5, 2.0]]
     inputs = tmp_path / "inputs.csv"
     inputs.write_text("w,h\n3.5,6\n1,2,3\n")
     broken = headrace("predict", "digits", str(inputs), "--inputs")
     assert (broken.exit_code, "inputs.csv: row 2: expected 2 columns, got 3" in broken.stderr) == (1, True)
     inputs.write_text("w,h\n3.5,6\n")
     assert headrace("predict", "digits", str(inputs), "--inputs").exit_code == 0
-    assert sent(inference)[2:] == [[3.5, 6.0]]
+    assert sent(inference)[3:] == [[3.5, 6.0]]
 
 
 PICTURES: dict[str, Any] = {

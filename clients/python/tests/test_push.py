@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -18,7 +20,7 @@ from headrace.events.v1.pipeline_pb2 import PipelineApplied, PipelineSpec
 from headrace.events.v1.record_pb2 import RecordRejected
 from headrace.ingestion.v1 import ingestion_service_pb2 as messages
 from headrace_client import pushing
-from headrace_client.errors import TooLarge
+from headrace_client.errors import Rejected, TooLarge, Unreachable
 from headrace_client.ingestion import IngestionClient
 from headrace_data.files import AT_ONCE
 from headrace_data.spec import load_pipeline
@@ -39,6 +41,8 @@ prepare: {}
 train: {network: {kind: mlp, hidden: [4]}, optimizer: {kind: adam, learningRate: 0.01}, epochs: 1, batchSize: 8}
 """
 SERVICE = messages.DESCRIPTOR.services_by_name["IngestionService"].full_name
+BROKEN = b"\x89PNG\r\n\x1a\n" + (5).to_bytes(4) + b"IHDR" + bytes(9)
+"""A picture whose header is too short."""
 PUSHBACK = (("grpc-retry-pushback-ms", "1"),)
 Refusal = tuple[grpc.StatusCode, Any]
 
@@ -50,16 +54,26 @@ class FakeIngestion:
     refusals: list[Refusal] = field(default_factory=list)
     refused_from: int = 0
     """Batches of a stream that are answered before it is refused."""
+    unread: list[grpc.StatusCode] = field(default_factory=list)
+    """How streams end before anything of them is read."""
+    opened: threading.Event = field(default_factory=threading.Event)
+    """Set once a stream is read."""
+    ended: int = 0
+    """Streams that were read and answered to their end."""
     taken: dict[str, messages.PushRequest] = field(default_factory=dict)
     address: str = ""
 
     def push_stream(self, requests: Any, context: Any) -> Iterator[messages.PushStreamResponse]:
+        if self.unread:
+            context.abort(self.unread.pop(0), "not now")
+        self.opened.set()
         for at, each in enumerate(requests):
             if at >= self.refused_from and self.refusals:
                 code, trailing = self.refusals.pop(0)
                 context.set_trailing_metadata(trailing)
                 context.abort(code, "not now")
             yield messages.PushStreamResponse(batch_id=each.batch.batch_id, answer=self.push(each.batch))
+        self.ended += 1
 
     def push(self, request: messages.PushRequest) -> messages.PushResponse:
         known = request.batch_id in self.taken
@@ -177,6 +191,10 @@ def test_what_waits_is_sent_again_and_what_is_refused_is_not(registry, ingestion
     with IngestionClient(ingestion.address) as client:
         assert client.push("meters", "1", [b"{}"]).accepted == 1
         assert client.push("meters", "1", [b"{}"]).repeated_batch
+        assert ingestion.ended == 2, "who has the answer cancels nothing"
+        ingestion.unread = [grpc.StatusCode.UNIMPLEMENTED]
+        with pytest.raises(Rejected, match="expected one that knows PushStream, got an older one: upgrade it"):
+            client.push("meters", "2", [b"{}"])
         ingestion.refusals = [(grpc.StatusCode.RESOURCE_EXHAUSTED, ())]
         with pytest.raises(TooLarge):
             client.push("meters", "2", [b"{}"])
@@ -198,6 +216,29 @@ def test_what_waits_is_sent_again_and_what_is_refused_is_not(registry, ingestion
         assert len(list(client.push_all(requests))) == len(requests)
 
 
+def test_a_source_may_wait_for_answers_and_for_long_between_its_batches(registry, ingestion) -> None:
+    requests = [messages.PushRequest(pipeline="meters", batch_id=f"b{at}", records=[b"{}"]) for at in range(3)]
+    answered, waited = threading.Event(), list[bool]()
+
+    def live() -> Iterator[messages.PushRequest]:
+        # Nothing is there yet as the first stream ends.
+        waited.append(ingestion.opened.wait(20))
+        yield requests[0]
+        waited.append(answered.wait(20))
+        ingestion.refusals = [(grpc.StatusCode.UNAVAILABLE, ())]
+        yield from requests[1:]
+
+    ingestion.unread = [grpc.StatusCode.DEADLINE_EXCEEDED]
+    with IngestionClient(ingestion.address) as client:
+        for _ in client.push_all(live(), patience_s=0):
+            answered.set()
+        assert waited == [True, True]
+        assert ingestion.batches == requests
+        ingestion.refusals = [(grpc.StatusCode.UNAVAILABLE, ())] * 2
+        with pytest.raises(Unreachable):
+            list(client.push_all(requests, patience_s=0))
+
+
 def test_a_folder_of_pictures_is_drafted_and_pushed_file_by_file(headrace, registry, ingestion, tmp_path) -> None:
     folder, document = tmp_path / "Sizes", tmp_path / "sizes.yaml"
     for number in range(6):
@@ -207,9 +248,10 @@ def test_a_folder_of_pictures_is_drafted_and_pushed_file_by_file(headrace, regis
     (folder / ".thumbs" / "x").mkdir(parents=True)
     for stray in (folder / "read.me", folder / ".thumbs" / "x" / "1.png", folder / "small" / "bad.jpg"):
         stray.write_bytes(b"bad")
+    (folder / "small" / "short.png").write_bytes(BROKEN)
     drafted = headrace("init", "--from", str(folder), "--output", str(document))
     assert drafted.exit_code == 0, drafted.stderr
-    assert "1 of them would be rejected: image 1" in drafted.stderr
+    assert "2 of them would be rejected: image 2" in drafted.stderr
     assert f"`headrace push sizes {folder}`" in drafted.stdout
     pipeline = load_pipeline(document.read_text())
     told = [(each.name, each.role, each.shape) for each in pipeline.stream.fields]
@@ -220,14 +262,19 @@ def test_a_folder_of_pictures_is_drafted_and_pushed_file_by_file(headrace, regis
     pushed = headrace("push", "sizes", str(folder))
     assert pushed.exit_code == 0, pushed.stderr
     assert pushed.stdout.splitlines() == [
-        "Sizes: 6 of 7 rows accepted",
+        "Sizes: 7 of 8 rows accepted",
         "1 rejected (type 1): `headrace dead groups sizes` says what would accept them",
         "  type: small/bad.jpg: level: expected a number",
     ]
     (request,) = ingestion.taken.values()
     beside = {each.key.decode(): each.headers[0].value.decode() for each in request.contexts}
     assert beside == {str(path.relative_to(folder)): path.parent.name for path in folder.glob("[!.]*/*")}
-    assert json.loads(headrace("push", "sizes", str(folder), "--json").stdout)["files"][0]["again"] == 7
+    assert json.loads(headrace("push", "sizes", str(folder), "--json").stdout)["files"][0]["again"] == 8
+    (folder / "small" / "bad.jpg").rename(folder / "small" / os.fsdecode(b"\xff.jpg"))
+    for refused in (headrace("push", "sizes", str(folder)), headrace("init", "--from", str(folder))):
+        assert refused.exit_code == 1
+        assert "'small/\\udcff.jpg': expected a file's name in UTF-8" in refused.stderr
+    (folder / "small" / os.fsdecode(b"\xff.jpg")).unlink()
     applied(registry)
     refused = headrace("push", "meters", str(folder))
     assert refused.exit_code == 1

@@ -20,6 +20,7 @@ CANDIDATE, RELEASED, REFUSED = (
     messages.VERSION_STATE_REFUSED,
 )
 TIME_IS_OVER = grpc.StatusCode.DEADLINE_EXCEEDED
+ONLY_NEW = "which does not count: only new ones bring the next"
 """Cuts a stream just as the client's own deadline does, and needs no waiting in a test."""
 
 
@@ -298,6 +299,7 @@ def test_a_failed_freeze_does_not_undo_what_is_released(headrace, registry, cann
     ("parts", "awaited"),
     [
         ({}, "records (none has come in yet)"),
+        ({"spec": "gates"}, f"records (none since dataset {'d' * 12}, {ONLY_NEW})"),
         ({"filling": 512}, "records (512 of 1797 rows, 2 rejected (range 2))"),
         ({"run": True}, "training (run 111111111111 was asked for)"),
     ],
@@ -306,8 +308,9 @@ def test_a_time_out_says_what_it_waited_for(headrace, registry, canned, parts, a
     state = canned.state()
     if "filling" in parts:
         state.filling.CopyFrom(canned.filling(parts["filling"]))
-    if "run" in parts:
+    if parts.keys() & {"spec", "run"}:
         state = canned.state(dataset=canned.dataset(), runs=[canned.training(RUNNING)])
+        state.dataset.frozen.spec_digest = parts.get("spec", state.dataset.frozen.spec_digest)
     registry.states = [state, TIME_IS_OVER]
     result = headrace("wait", "digits", "--timeout", "1m30s", "--json")
     assert result.exit_code == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import threading
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from headrace import open_inference as oip
-from headrace.inference.v1.record_service_pb2 import PredictRecordsRequest, SentRecord
+from headrace.inference.v1.record_service_pb2 import PredictRecordsRequest, RecordHeader, SentRecord
 from headrace_data.spec import load_pipeline
 from headrace_inference.transport import wire
 from headrace_inference.transport.other_process import Ended, OtherProcess, Words
@@ -143,11 +144,26 @@ def test_what_the_store_does_not_give_ends_the_call() -> None:
         (["scans/away"], Unavailable, "object store: away"),
         (["scans/slow"], Unavailable, "did not answer within 0.2 s"),
         (["scans/a", "scans/b"], TooLarge, "refer to at most 33554432 bytes in a call"),
+        (["scans/a", "scans/a"], TooLarge, "refer to at most 33554432 bytes in a call"),
         (["scansion/a"], InvalidInput, "expected a name within payloads/scans/"),
     ):
         slow.clear()
         with pytest.raises(error, match=told):
             asyncio.run(ask(*names))
+
+
+def test_what_records_refer_to_is_named_as_often_as_it_is_read() -> None:
+    told = asked(form="message")
+    spec = json.loads(told["spec"])
+    spec["stream"]["references"] = ["scans"]
+    whole = b'{"width": 1}'
+    said = {"headrace-ref": "scans/a", "headrace-ref-digest": f"sha256:{hashlib.sha256(whole).hexdigest()}"}
+    headers = [RecordHeader(name=name, value=value.encode()) for name, value in said.items()]
+    request = PredictRecordsRequest(records=[SentRecord(headers=headers)] * 3).SerializeToString()
+    reading, name = Reading(), "payloads/scans/a"
+    assert reading.work({**told, "spec": json.dumps(spec)}, request) == ({"needs": [name] * 3}, b"")
+    read, _ = reading.work({**told, "payloads": [[name, len(whole)]]}, request + whole)
+    assert [at for at, _ in read["rows"]] == [0, 1, 2]
 
 
 def test_a_spec_that_needs_what_is_not_there_is_told() -> None:

@@ -77,6 +77,11 @@ def test_rows_of_a_file_are_read_as_such_and_a_repeat_is_not_read(new_intake: Ca
     assert (found.accepted, [each.rule for each in found.rejected]) == (1, ["type"])
     letter = read_letter(Record("dead", 0, 0, None, log.sent[-1].value, log.sent[-1].headers)).letter
     assert (letter.stage, letter.value) == ("file", b'{"id": "a", "level": "much", "state": 1}')
+    # The cells of a row that has not as many as the header.
+    found = pushed("3", [b'["a","1"]'])
+    assert [(each.rule, each.reason) for each in found.rejected] == [
+        ("columns", "expected a row with a cell for each column of the file, got 2")
+    ]
     assert pushed("2", [b"a;1;1"], pb.RECORD_FORM_UNSPECIFIED).accepted == 1
     again = pushed("known", [])
     assert (again.accepted, again.repeated_batch) == (7, True)

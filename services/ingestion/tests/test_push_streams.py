@@ -7,10 +7,12 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, contextmanager
+from dataclasses import replace
 from typing import Any
 
+import psutil  # type: ignore[import-untyped]
 import pytest
-from headrace.events.v1.record_pb2 import PushAccepted
+from headrace.events.v1.record_pb2 import PushAccepted, RecordBatch
 from headrace.ingestion.v1 import ingestion_service_pb2 as pb
 from headrace_ingestion.core.intake import Intake
 from headrace_ingestion.core.line import PushLine
@@ -29,6 +31,7 @@ class Log:
     def __init__(self) -> None:
         self.known: dict[str, PushAccepted] = {}
         self.transactions: list[int] = []
+        self.sent: list[Any] = []
         self.may = threading.Event()
         self.refuses: Callable[[int], bool] = lambda _: False
         """Whether a transaction of so many batches fails."""
@@ -52,20 +55,23 @@ class Log:
         return 0, 7
 
     def send(self, messages: Any) -> None:
-        list(messages)
+        self.sent += messages
 
 
 class Sender:
     """Sends batches on a stream, and knows how many were read."""
 
-    def __init__(self, *ids: str, then: asyncio.Event | None = None, pipeline: str = "meters") -> None:
-        self._ids, self._then, self._pipeline = ids, then, pipeline
+    def __init__(self, *ids: str, then: asyncio.Event | None = None, more: bytes = b"") -> None:
+        self._ids, self._then = ids, then
+        self._more = more
+        """A record more in all batches behind the first."""
         self.read = 0
 
     async def __aiter__(self) -> AsyncIterator[pb.PushStreamRequest]:
         for batch_id in self._ids:
             self.read += 1
-            batch = pb.PushRequest(pipeline=self._pipeline, batch_id=batch_id, records=[RECORD])
+            records = [RECORD, self._more] if self._more and self.read > 1 else [RECORD]
+            batch = pb.PushRequest(pipeline="meters", batch_id=batch_id, records=records)
             yield pb.PushStreamRequest(batch=batch)
         if self._then is not None:
             await self._then.wait()
@@ -143,6 +149,23 @@ def test_a_line_that_is_full_holds_a_stream_back_and_refuses_it_only_when_others
     asyncio.run(run())
 
 
+def test_batches_that_are_known_are_not_held_behind_one_that_is_not(
+    new_streams: Callable[[int], tuple[PushStreams, PushLine]], log: Log
+) -> None:
+    async def run() -> None:
+        streams, _ = new_streams(10**6)
+        log.known = {batch_id: PushAccepted(batch_id=batch_id, accepted=1) for batch_id in numbers(30)}
+        sender = Sender("new", *numbers(30), more=bytes(4 * 2**20))
+        before = psutil.Process().memory_info().rss
+        told = asyncio.create_task(answers_of(streams, sender))
+        await until(lambda: sender.read == 31 and log.transactions != [])
+        assert psutil.Process().memory_info().rss - before < 60 * 2**20
+        log.may.set()
+        assert await told == (["new", *numbers(30)], None)
+
+    asyncio.run(run())
+
+
 def test_who_leaves_gives_up_the_places_and_who_is_stopped_is_told(
     new_streams: Callable[[int], tuple[PushStreams, PushLine]], log: Log
 ) -> None:
@@ -183,5 +206,38 @@ def test_what_is_refused_keeps_nothing_before_it_from_being_written(
         log.refuses = lambda _: True
         ids, error = await answers_of(streams, Sender("a", "c"))
         assert (ids, str(error)) == (["a"], "batch 'c': Kafka does not take records now")
+
+    asyncio.run(run())
+
+
+class Replacing(ThreadPoolExecutor):
+    """Checks batches, and puts another spec in force as the second one has begun."""
+
+    def __init__(self, replace: Callable[[], None]) -> None:
+        super().__init__(1)
+        self._left, self._replace = 2, replace
+
+    def submit(self, *task: Any, **named: Any) -> Any:
+        self._left -= 1
+        if not self._left:
+            self._replace()
+        return super().submit(*task, **named)
+
+
+def test_no_batch_is_written_by_a_spec_of_before_those_that_were_checked_with_it(
+    new_intake: Callable[..., Intake], log: Log
+) -> None:
+    async def run() -> None:
+        second, third = (Entrance(new_intake(stream=f"maxAhead: {hours}h"), 1) for hours in (1, 2))
+        accepted: Any = log
+        entrances = {"meters": Entrance(new_intake(), 1)}
+        desk = PushDesk(entrances, accepted, ThreadPoolExecutor(1), PushLine(10**6))
+        requests = [pb.PushRequest(pipeline="meters", batch_id=each, records=[RECORD]) for each in "ab"]
+        checked = [await desk.checked(each) for each in requests]
+        entrances["meters"] = replace(second, checking=Replacing(lambda: entrances.update(meters=third)))
+        log.may.set()
+        await desk.written(checked)
+        digests = [RecordBatch.FromString(each.value).spec_digest for each in log.sent]
+        assert digests == [third.intake.pipeline.digest] * 2
 
     asyncio.run(run())

@@ -6,7 +6,6 @@ import io
 import json
 import math
 import random
-import re
 import struct
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time
@@ -124,8 +123,9 @@ def test_times_deep_inside_become_texts() -> None:
     ],
 )
 def test_bytes_that_are_none_of_the_schema(schema: Any, value: bytes) -> None:
-    with pytest.raises(Undecodable, match="expected a R in Avro, got"):
+    with pytest.raises(Undecodable, match="expected a R in Avro, got") as told:
         read(schema, value)
+    assert "0x" not in str(told.value), "equal faults have equal reasons"
 
 
 def doubled(depth: int) -> dict[str, Any]:
@@ -211,12 +211,20 @@ def test_lists_of_floats_are_the_same_as_arrays() -> None:
         assert _told(quick, value) == _told(slow, value)
 
 
+def test_fields_of_one_name_are_read_by_their_types() -> None:
+    # Nobody should have them, but their bytes could be those of two lists as well.
+    twice = record("string", {"type": "array", "items": "float"})
+    twice["fields"][1]["name"] = "f0"
+    value = b"\x02a" + b"\x04" + b"\x00\x00\x00\x02" + struct.pack("<f", 1) + b"\x00"
+    assert len(read(twice, value)["f0"]) == 2
+    assert _told(compile_avro(Schema(json.dumps(twice)), {"f0"}), value) == repr(read(twice, value))
+
+
 def _told(read: Callable[[bytes], dict[str, Any]], value: bytes) -> str:
     try:
         return repr({name: plain(found) for name, found in read(value).items()})
     except Undecodable as error:
-        # fastavro tells where its buffer lies in memory.
-        return re.sub("0x[0-9a-f]+", "", str(error))
+        return str(error)
 
 
 @pytest.mark.parametrize(("element", "kept"), [("float32", 2), ("float64", 3), ("int32", 0)])

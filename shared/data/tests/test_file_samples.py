@@ -35,6 +35,7 @@ def arrow(make: Callable[..., pa.ipc.RecordBatchStreamWriter], table: pa.Table) 
         ("a,b\n1,x,,\n", ",", ["a", "b"], {"a": 1, "b": "x"}),
         ('a,"b\n(in kg)"\r\n1,"x\ny"\r\n', ",", ["a", "b\n(in kg)"], {"a": 1, "b\n(in kg)": "x\ny"}),
         ("a;b;c\n1.250;0,5;7.5\n", ";", ["a", "b", "c"], {"a": "1.250", "b": "0,5", "c": 7.5}),
+        ("a,b\n12345678901234567890,1\n7,2\n", ",", ["a", "b"], {"a": "12345678901234567890", "b": 1}),
         ("a;b\n1.250;0.5\n", ";", ["a", "b"], {"a": 1.25, "b": 0.5}),
     ],
 )
@@ -66,6 +67,14 @@ def test_columns_of_one_name_are_told_apart_by_a_stream_that_numbers_them() -> N
     numbered = Stream.model_validate_json(json.dumps(told))
     (rows,) = rows_of_file(io.BytesIO(data), "csv", numbered)
     assert rows.values == [b'{"n":1,"city":"a"}']
+
+
+def test_a_header_of_very_many_names_or_lines_is_read_in_time_with_its_length() -> None:
+    lines = [*["a," * 10_000 + "\u2028a\n"], *["1," * 10_000 + "1\n"]]
+    columns = sample_of(io.BytesIO("".join(lines).encode()), "csv", 1).columns
+    assert (len(columns), columns[1], columns[-2:]) == (10_001, "a 2", ["a 10000", "\u2028a"])
+    with pytest.raises(FileInvalid):
+        sample_of(io.BytesIO(b'a,"b' + b"\n" * 400_000), "csv", 1)
 
 
 def test_a_line_that_cannot_be_divided_is_a_fault_of_its_own() -> None:

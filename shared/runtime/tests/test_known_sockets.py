@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import selectors
 import socket
 from collections.abc import Iterator
@@ -55,3 +56,20 @@ def test_a_closed_socket_is_found_as_long_as_it_is_registered(pair: tuple[Textle
         selector.unregister(one)
         with pytest.raises(ValueError, match="Invalid file"):
             selector.get_key(one)
+
+
+def test_a_number_that_another_socket_has_by_now_can_be_waited_for(pair: tuple[Textless, Textless]) -> None:
+    one, other = pair
+    with KnownSockets() as selector:
+        number = selector.register(one, selectors.EVENT_READ).fd
+        # What the kernel forgot with the file that was closed cannot be modified, and is forgotten here, too.
+        one.close()
+        os.dup2(other.fileno(), number)
+        try:
+            with pytest.raises(FileNotFoundError):
+                selector.modify(number, selectors.EVENT_WRITE)
+            with pytest.raises(KeyError):
+                selector.get_key(number)
+            assert selector.register(number, selectors.EVENT_WRITE) == selector.get_key(number)
+        finally:
+            os.close(number)

@@ -46,7 +46,7 @@ class ClassFile:
 def files_in(folder: Path) -> list[ClassFile]:
     """Return all pictures or all sounds in the folders of a folder, mixed, in an order that is always the same.
 
-    Raises InputInvalid where there are none, or both.
+    Raises InputInvalid where there are none, or both, and for a name that is no text, as no key and no label is.
     """
     paths = [each for each in folder.glob("*/**/*") if each.suffix.lower() in KINDS and each.is_file()]
     names = [(path, path.relative_to(folder).as_posix()) for path in paths]
@@ -58,8 +58,15 @@ def files_in(folder: Path) -> list[ClassFile]:
     if len({each.kind for each in found}) != 1:
         got = "both pictures and sounds" if found else "none"
         raise InputInvalid(f"{folder.resolve().name}: expected folders by class of {', '.join(KINDS)} files, got {got}")
+    if bad := next((each.name for each in found if any(map(_is_no_text, each.name))), None):
+        raise InputInvalid(f"{bad!a}: expected a file's name in UTF-8, got bytes that are none")
     # In the order of their names a cut would have one class.
     return sorted(found, key=lambda each: hashlib.blake2b(each.name.encode()).digest())
+
+
+def _is_no_text(character: str) -> bool:
+    """Return whether Python has put it in the place of a byte that is no UTF-8."""
+    return "\ud800" <= character <= "\udfff"
 
 
 def opened(file: ClassFile) -> bytes:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+import grpc
 from headrace.ingestion.v1 import ingestion_service_pb2 as messages
 from headrace.ingestion.v1.ingestion_service_pb2_grpc import IngestionServiceStub
 
 from headrace_client.addresses import find_addresses
 from headrace_client.channels import ServiceClient, trace_metadata
+from headrace_client.errors import Rejected
 from headrace_client.flow import PATIENCE_S, Flow
 from headrace_client.tls import Tls
 
@@ -36,7 +38,8 @@ class IngestionClient(ServiceClient):
         Waits where ingestion asks for that, and for one that is away, see `push_all`.
         """
         request = messages.PushRequest(pipeline=pipeline, batch_id=batch_id, records=records, form=form)
-        return next(answer for _, answer in self.push_all([request]))
+        ((_, answer),) = self.push_all([request])
+        return answer
 
     def push_all(
         self, requests: Iterable[messages.PushRequest], *, patience_s: float = PATIENCE_S
@@ -44,11 +47,18 @@ class IngestionClient(ServiceClient):
         """Push batches on a stream, in their order, and yield each with its answer. `requests` are read in a thread.
 
         What was not answered is sent again when ingestion asks to wait, does not answer, or does not know the pipeline
-        yet, for `patience_s` after the last answer: as ids are known, each is written once. Raises what the last try
-        did, and what `requests` raise once all before it is answered.
+        yet, until no answer has come for `patience_s` after a stream broke off: as ids are known, each is written once.
+        Answers come while `requests` wait for more. Raises what the last try did, and what `requests` raise once all
+        before it is answered.
         """
-        with self._translated():
-            yield from Flow(self._stub, requests, self._timeout_s, patience_s).answers()
+        try:
+            with self._translated():
+                yield from Flow(self._stub, requests, self._timeout_s, patience_s).answers()
+        except Rejected as error:
+            if error.code == grpc.StatusCode.UNIMPLEMENTED.name:
+                told = f"ingestion at {self.address}: expected one that knows PushStream, got an older one: upgrade it"
+                raise Rejected(told, error.code) from error
+            raise
 
     def dead_letters(
         self, pipeline: str, wanted: messages.DeadLetterFilter | None = None, *, limit: int = 0

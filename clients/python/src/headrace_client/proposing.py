@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from headrace.ingestion.v1 import ingestion_service_pb2 as messages
 
 from headrace_client.words import NO, YES, is_no_number
-from headrace_client.written_numbers import PLAIN, Written, ways_of
+from headrace_client.written_numbers import PLAIN, WHOLE, Written, ways_of
 from headrace_client.yaml_texts import flow
 
 if TYPE_CHECKING:
@@ -269,29 +269,33 @@ def _words(group: Group, draft: _Draft, found: Sequence[Any]) -> bool:
 def _numbers_of_texts(group: Group, draft: _Draft, found: Sequence[Any]) -> bool:
     """Read numbers that are written in another way beside those that are plain, which stay what they are."""
     told = [value.strip() for value in found if isinstance(value, str) and not is_no_number(value.strip())]
+    plain = [text for text in told if PLAIN.fullmatch(text)]
     others = [text for text in told if not PLAIN.fullmatch(text)]
     way = _way(others)
-    numbers = [float(text) for text in told if PLAIN.fullmatch(text)]
+    if way and any(map(way.may_divide, plain)):
+        return False
+    numbers = [float(text) for text in plain]
     numbers += [number for text in others if way and (number := way.read(text)) is not None]
     numbers += [value for value in found if isinstance(value, int | float)]
     if len(numbers) < _LEAST_READ * (len(found) - sum(map(_says_nothing, found))):
         return False
-    name, kind = group.field, "BIGINT"
+    name, cast = group.field, WHOLE
     if draft.entry(name)["type"].startswith("float"):
-        kind = "DOUBLE"
+        cast = "TRY_CAST({} AS DOUBLE)"
     elif not all(number.is_integer() for number in map(float, numbers)):
         if not _fractions(name, draft):
             return False
-        kind = "DOUBLE"
+        cast = "TRY_CAST({} AS DOUBLE)"
     if len(numbers) < len(found) and not _missing(group, draft):
         return False
-    draft.read(name, f"TRY_CAST({way.inner_beside_plain if way else '{}'} AS {kind})")
+    draft.read(name, cast.replace("{}", way.inner_beside_plain if way else "{}"))
     return True
 
 
 def _way(texts: Sequence[str]) -> Written | None:
     """Return the way in which most of some texts are written; None where it is none, or may be two."""
-    ways = list(ways_of(sorted(texts))) if texts else []
+    # Those that are sound are plain, and have no unit.
+    ways = list(ways_of(["0", *sorted(texts)])) if texts else []
     read = [sum(way.read(text) is not None for text in texts) for way in ways]
     best = max(read, default=0)
     way = ways[read.index(best)] if best > 0 else None
@@ -388,10 +392,6 @@ def _numbers(values: Iterable[Any]) -> Iterator[float]:
 
 def _shape_of(value: Any) -> tuple[int, ...]:
     return (len(value), *_shape_of(value[0])) if isinstance(value, list) and value else ()
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _sql(words: Sequence[str]) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from shutil import copyfileobj
+from tempfile import NamedTemporaryFile
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import orjson
 from headrace_data.errors import FileInvalid
@@ -17,8 +19,10 @@ if TYPE_CHECKING:
     from headrace_data.file_samples import Sample
     from headrace_data.spec import Stream
 
-_TEXTS = ("csv",)
-"""Formats that are texts as a whole: of JSON Lines one line may be broken, and is refused alone."""
+TEXTS: Final = ("csv", "jsonl")
+"""Formats that are texts."""
+_WHOLE: Final = ("csv",)
+"""Those that are one as a whole: of JSON Lines one line may be broken, and is refused alone."""
 
 
 @contextmanager
@@ -43,11 +47,24 @@ def opened(path: Path, encoding: str = "") -> Iterator[tuple[BinaryIO, BinaryIO]
 def digest(path: Path, file_format: str, encoding: str = "") -> str:
     """Return the SHA-256 of a file in hexadecimal digits. Raises InputInvalid, for one that is not in UTF-8 too."""
     with opened(path, encoding) as (_, file):
-        return digest_of(file, is_text=file_format in _TEXTS and not (encoding or marked_encoding(file)))
+        return digest_of(file, is_text=file_format in _WHOLE and not (encoding or marked_encoding(file)))
+
+
+@contextmanager
+def in_utf8(path: Path, encoding: str = "") -> Iterator[Path]:
+    """Yield the path of a file in UTF-8: itself, or a copy that is there as long. Raises InputInvalid as `opened`."""
+    with opened(path, encoding) as (rows, file):
+        if rows is file:
+            yield path
+            return
+        with NamedTemporaryFile(suffix=path.suffix) as copy:
+            copyfileobj(rows, copy)
+            copy.flush()
+            yield Path(copy.name)
 
 
 def table(
-    path: Path, file_format: str, texts: Mapping[str, bool], stream: Stream | None = None
+    path: Path, file_format: str, texts: Mapping[str, bool], stream: Stream | None = None, encoding: str = ""
 ) -> list[dict[str, Any]]:
     """Return the rows of a file, with those columns of it that are told here: whether each holds texts.
 
@@ -57,7 +74,7 @@ def table(
 
     wanted = Wanted(texts, (), columns_of(stream) if stream else ())
     found: list[dict[str, Any]] = []
-    with opened(path) as (rows, _):
+    with opened(path, encoding) as (rows, _):
         for piece in rows_of(rows, file_format, wanted):
             for at, fault in piece.faults.items():
                 raise InputInvalid(f"{path.name}: row {piece.numbers[at] + 1}: {fault}")

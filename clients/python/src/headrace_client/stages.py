@@ -186,7 +186,11 @@ def _records(state: messages.WatchPipelineResponse, counts: bool, pause_rows: in
         awaiting = _awaiting(state.dataset.frozen.awaiting_labels)
         return Stage("records", Mark.DONE, _joined(f"{total} rows", rejected, masked, unread, awaiting))
     if not state.HasField("filling"):
-        return Stage("records", Mark.WAITING, "none has come in yet")
+        if not state.HasField("dataset"):
+            return Stage("records", Mark.WAITING, "none has come in yet")
+        # Such as after a change of gates: what is there already is not made again.
+        since = f"none since dataset {short_id(state.dataset.frozen.dataset_id)}"
+        return Stage("records", Mark.RUNNING, f"{since}, which does not count: only new ones bring the next")
     filling = state.filling
     of = f" of {filling.rows_wanted}" if filling.rows_wanted else ""
     few = f"; a pause takes {pause_rows} or more" if filling.rows < pause_rows else ""

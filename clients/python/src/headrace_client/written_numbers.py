@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from typing import Final
 
 PLAIN: Final = re.compile(r"[+-]?(\d{1,18}(\.\d*)?|\.\d+)([eE][+-]?\d{1,2})?", re.ASCII)
+WHOLE: Final = "TRY_CAST(regexp_extract({}, '^ *([+-]?[0-9]+)([.]0*)? *$', 1) AS BIGINT)"
+"""SQL of a whole number, with {} for its text: a cast alone would make 2 of 1.5, and 31 of 0x1F."""
 _MINUS: Final = "\u2212"
 """As typographers write it."""
 _SPACES: Final = " \u00a0\u202f\u2009"
@@ -37,6 +39,11 @@ _BESIDE: Final = re.compile(
     r"[(+\u2212-]?\s*(?P<before>[^\d\s.,+()\u2212'-][^\d\s,+()\u2212'-]{0,3})?\s*[+\u2212-]?\s*"
     r"(?:\d[\d.,'\u2019\s]*|[.,]\d+)(?:[eE][+-]?\d{1,2})?\s*(?P<behind>[^\d\s.,+()\u2212'-][^\d()']{0,7}?)?\s*[)-]?",
 )
+_SCALES: Final = frozenset(("%", "\u2030", "k", "K", "M", "B", "bn", "mn", "Mio", "Mio.", "Mrd", "Mrd.", "Tsd", "Tsd."))
+"""What multiplies the number before it: beside one without it, that is of another size."""
+_THOUSAND: Final = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}", re.ASCII)
+_LONGEST: Final = 64
+"""Most letters of a text that is looked at: of a longer one the time would grow with more than its length."""
 _LOOKED_AT: Final = 200
 _FEWEST: Final = 0.1
 """Least share of numbers that have a unit, for it to be one of theirs."""
@@ -59,7 +66,7 @@ class Written:
 
     def read(self, text: str) -> float | None:
         """Return the number of a text without blanks around it; None for a text that is not written so."""
-        if not self.form.fullmatch(text):
+        if len(text) > _LONGEST or not self.form.fullmatch(text):
             return None
         for old, new in self.steps:
             text = text.replace(old, new)
@@ -67,6 +74,10 @@ class Written:
         if self.minus_behind and text.endswith("-"):
             text = f"-{text[:-1]}"
         return float(text) if PLAIN.fullmatch(text) else None
+
+    def may_divide(self, plain: str) -> bool:
+        """Tell whether a plain number may be a thousand beside numbers that are written so: 1.234 beside 1,5."""
+        return (",", ".") in self.steps and _THOUSAND.fullmatch(plain) is not None
 
     @property
     def sql(self) -> str:
@@ -96,6 +107,7 @@ def ways_of(texts: Sequence[str], *, comma: bool = False) -> Iterator[Written]:
 
     `comma` says that decimals stand behind a comma elsewhere in the same source, so that `1.234` is a thousand.
     """
+    texts = [text for text in texts if len(text) <= _LONGEST]
     before, behind = _beside(texts[:_LOOKED_AT])
     letters = {letter for text in texts for letter in text}
     for decimal, groups in sorted(_WAYS, key=lambda way: comma and way[0] == "."):
@@ -126,6 +138,8 @@ def _way(texts: Sequence[str], letters: set[str], way: tuple[str, Sequence[str]]
         both = any(decimal in text or sum(text.count(each) for each in groups) > 1 for text in texts)
         if not both and groups[0] in ".,":
             doubt = f"1{groups[0]}234 is taken for a thousand, and not for less than two"
+    if behind in _SCALES and (bare := next((text for text in texts if behind not in text), "")):
+        doubt = f"{bare} has no {behind}, and is taken for as much as if it had"
     units = " and ".join(each for each in (before, behind) if each)
     told += f", with the unit {units}" if units else ""
     minus_behind = any(text.endswith("-") and text[:-1].strip() for text in texts)

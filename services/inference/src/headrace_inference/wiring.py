@@ -161,9 +161,8 @@ def build_host(
     recent = RecentAnswers(0 if cache is None else settings.recent_bytes)
     predictor = Predictor(shelf, hot, compute, predictions, flights=flights, recent=recent, beside=beside)
     plane = Plane(shelf, predictor)
-    rest, payloads = _rest(settings), ObjectStore(settings.store_url).beginning
-    access, limit_s = settings.registry_access, settings.records_timeout_s
-    desk = RecordDesk(shelf, specs or Specs(), predictor.infer, access, capacity, limit_s, payloads)
+    desk = _desk(settings, shelf, specs or Specs(), predictor, capacity)
+    rest = _rest(settings)
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
@@ -184,6 +183,12 @@ def build_host(
     predictor.serving.line_strain = host.strain
     host.set_serving(False)
     return host
+
+
+def _desk(settings: Settings, shelf: Shelf, specs: Specs, predictor: Predictor, capacity: Capacity) -> RecordDesk:
+    payloads = ObjectStore(settings.store_url).beginning
+    access, limit_s = settings.registry_access, settings.records_timeout_s
+    return RecordDesk(shelf, specs, predictor.infer, access, capacity, limit_s, payloads)
 
 
 @asynccontextmanager

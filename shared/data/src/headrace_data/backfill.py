@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from headrace_data.batches import INDEX, OFFSET, TIME, times_of
 from headrace_data.cleaning import clean, duplicate_in_stream, keys_of
+from headrace_data.csv_files import COLUMNS
 from headrace_data.errors import DatasetUnusable
 from headrace_data.files import Rows, apart
 from headrace_data.forgotten import NOTHING_FORGOTTEN, Suppression
@@ -38,8 +39,6 @@ from headrace_data.select.values import Message
 from headrace_data.sketches import Sketch
 from headrace_data.spec import Pipeline, Stream
 
-COLUMNS: Final = "columns"
-"""Rule: a row of a file has as many columns as its header."""
 SEGMENT_ROWS: Final = 2**20
 """Rows after which a segment ends: a bound that lies in one is found by reading it."""
 MOST_REFUSED: Final = 10_000

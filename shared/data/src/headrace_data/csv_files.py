@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -11,6 +12,8 @@ from typing import Final
 from headrace_data.errors import FileInvalid
 from headrace_data.formats.cells import LONGEST_ROW
 
+COLUMNS: Final = "columns"
+"""Rule: a row of a file has as many columns as its header."""
 DELIMITERS: Final = (",", ";", "\t", "|")
 _TOLD: Final = "sep=;"
 _SHOWN: Final = 60
@@ -29,19 +32,20 @@ class Header:
 
     def repeated(self, delimiter: str) -> list[str]:
         """Return the names that several columns have where this divides them."""
-        cells = cells_of(self.text, delimiter)
-        return sorted({cell for cell in cells if cell.strip() and cells.count(cell) > 1})
+        counts = Counter(cells_of(self.text, delimiter))
+        return sorted(cell for cell, count in counts.items() if cell.strip() and count > 1)
 
     def columns(self, delimiter: str) -> list[str]:
         """Return the names of the columns where this divides them: each once, a number where there is none."""
-        names: list[str] = []
+        names: dict[str, None] = {}
+        numbers: dict[str, int] = {}
         for at, cell in enumerate(cells_of(self.text, delimiter), 1):
             name = first = cell if cell.strip() else f"column {at}"
-            number = 2
             while name in names:
-                name, number = f"{first} {number}", number + 1
-            names.append(name)
-        return names
+                numbers[first] = numbers.get(first, 1) + 1
+                name = f"{first} {numbers[first]}"
+            names[name] = None
+        return list(names)
 
 
 def text_lines(text: io.TextIOWrapper) -> Iterator[str]:
@@ -59,15 +63,17 @@ def header_of(lines: Iterator[str]) -> Header:
     if len(told) == len(_TOLD) and told.startswith(_TOLD[:-1]):
         text, count, delimiter = next(lines, ""), 2, told[-1]
     # A name may have several lines, in quotes, as a cell of a spreadsheet.
-    while text.count('"') % 2 and len(text) < LONGEST_ROW and (line := next(lines, "")):
-        text, count = text + line, count + 1
-    return Header(text, delimiter, count)
+    parts, size, is_open = [text], len(text), text.count('"') % 2
+    while is_open and size < LONGEST_ROW and (line := next(lines, "")):
+        parts.append(line)
+        size, is_open, count = size + len(line), (is_open + line.count('"')) % 2, count + 1
+    return Header("".join(parts), delimiter, count)
 
 
 def cells_of(line: str, delimiter: str) -> list[str]:
     """Return the cells of a line, none where it cannot be divided so."""
     try:
-        return next(csv.reader(line.splitlines(keepends=True), delimiter=delimiter, strict=True), [])
+        return next(csv.reader(io.StringIO(line, newline=""), delimiter=delimiter, strict=True), [])
     except csv.Error:
         return []
 

@@ -33,6 +33,8 @@ _SEED: Final = 7
 _COMMA: Final = re.compile(r"[+-]?\d+(\.\d{3})*,(\d{1,2}|\d{4,})", re.ASCII)
 """A number with a decimal comma: three digits behind it may be a thousand's."""
 _THOUSANDS: Final = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+", re.ASCII)
+_LARGEST: Final = str(2**63 - 1)
+"""Digits of the largest whole number."""
 
 T = TypeVar("T")
 SizedT = TypeVar("SizedT", bound=str | bytes | None)
@@ -145,6 +147,8 @@ def _has_commas(cells: Sequence[str]) -> bool:
 def _typed(cells: Sequence[str], *, comma: bool) -> list[Any]:
     if comma and (dots := [cell for cell in cells if "." in cell]) and all(map(_THOUSANDS.fullmatch, dots)):
         return [cell or None for cell in cells]  # beside decimal commas 1.234 is a thousand
+    if any(cell.isdigit() and (len(cell), cell) > (len(_LARGEST), _LARGEST) for cell in cells):
+        return [cell or None for cell in cells]  # digits that a number would not keep, such as those of an account
     values = [cell_value(cell, is_text=False) for cell in cells]
     plain = {type(value) for value in values if value is not None} <= {int, float, bool, list}
     return values if plain else [cell or None for cell in cells]

@@ -14,6 +14,7 @@ from headrace_runtime.rpc.host import GrpcHost
 from headrace_runtime.tls_files import Limits, Listening
 
 MEBIBYTE = 1024 * 1024
+PUSHBACK = ("grpc-retry-pushback-ms", "1000")
 
 
 class Sums:
@@ -130,6 +131,7 @@ def test_one_stream_more_than_may_be_is_refused(sums: Sums, two_streams: Any) ->
     refused = two_streams.stream_unary("/test.Sums/Sum").future(iter([b"1"]), timeout=30)
     assert refused.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert "2 streams of requests are open" in refused.details()
+    assert PUSHBACK in refused.trailing_metadata()
     assert (first.end(), second.end()) == (1, 1)
     assert Stream(sums, two_streams).end() == 1, "an ended stream keeps its place"
 
@@ -141,6 +143,7 @@ def test_the_stream_that_was_silent_for_longest_gives_way(sums: Sums, two_stream
     third = Stream(sums, two_streams)
     assert second.answer.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert "nothing was sent" in second.answer.details()
+    assert PUSHBACK in second.answer.trailing_metadata(), "it may come again"
     assert sums.ended.get(timeout=30) == "cut", "its method takes it for a complete one"
     assert (first.end(), third.end()) == (2, 1)
 

@@ -13,6 +13,7 @@ from headrace.registry.v1.registry_service_pb2 import Dataset
 from headrace_client import waiting
 from headrace_client.addresses import find_addresses
 from headrace_client.cli.durations import seconds
+from headrace_client.cli.files import EncodingOption
 from headrace_client.cli.moments import moment
 from headrace_client.cli.output import JsonOption, note, print_json, printable, say
 from headrace_client.errors import InputInvalid
@@ -51,6 +52,7 @@ def backfill(
     end: ToOption = "",
     time: TimeOption = "",
     file_format: FormatOption = "",
+    encoding: EncodingOption = "",
     timeout: TimeoutOption = "30m",
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Only ask; do not wait for the dataset.")] = False,
     as_json: JsonOption = False,
@@ -64,7 +66,9 @@ def backfill(
         from headrace_client.backfilling import kept
 
         _require_no_personal_fields(pipeline)
-        wanted.files.extend(kept(files, file_format or None, lambda path: note(f"keeping {printable(path.name)}")))
+        wanted.files.extend(
+            kept(files, file_format or None, lambda path: note(f"keeping {printable(path.name)}"), encoding)
+        )
     with RegistryClient(find_addresses().registry) as registry:
         before = {each.frozen.dataset_id for each in registry.datasets(pipeline)}
         if no_wait:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from itertools import islice
 from typing import Annotated, Any
 
 import typer
 
 from headrace_client.addresses import find_addresses
-from headrace_client.cli.files import STANDARD_INPUT
+from headrace_client.cli.files import STANDARD_INPUT, EncodingOption
 from headrace_client.cli.output import JsonOption, plain, print_json, print_parts, table
 from headrace_client.cli.rows import InputsOption, RowsFile, read_inputs, shortened, tell_unknown
 from headrace_client.errors import RowsInvalid
@@ -32,6 +33,7 @@ def explain(
     ] = "",
     most: Annotated[int, typer.Option("--most", min=1, help="Values that are shown of each row.")] = 12,
     inputs: InputsOption = False,
+    encoding: EncodingOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Explain predictions: how much less the answer would be without each value of the row.
@@ -39,8 +41,8 @@ def explain(
     Each value is taken away alone. What values add together only is told at the end.
     """
     with InferenceClient(find_addresses().inference) as client:
-        rows = read_inputs(client, model, file, are_inputs=inputs)
-        references = read_inputs(client, model, reference, are_inputs=inputs) if reference else []
+        read = partial(read_inputs, client, model, are_inputs=inputs, encoding=encoding)
+        rows, references = read(file), read(reference) if reference else []
         tell_unknown(model, unknown_fields(rows, client.inputs(model)))
         try:
             explained = explain_rows(client, model, rows, references)

@@ -11,7 +11,7 @@ import typer
 from headrace_data.tasks.multilabel import LABELS, PLACE_PROBABILITIES
 
 from headrace_client.addresses import find_addresses
-from headrace_client.cli.files import STANDARD_INPUT
+from headrace_client.cli.files import STANDARD_INPUT, EncodingOption
 from headrace_client.cli.output import JsonOption, note, plain, print_json, print_parts, table
 from headrace_client.cli.rows import InputsOption, RowsFile, read_inputs, read_records, shortened, tell_unknown
 from headrace_client.errors import RowProblem, RowsInvalid
@@ -28,6 +28,7 @@ def predict(
     file: RowsFile = STANDARD_INPUT,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Rows in one call; a call is cached as a whole.")] = 1,
     inputs: InputsOption = False,
+    encoding: EncodingOption = "",
     on_server: Annotated[
         bool,
         typer.Option(
@@ -47,7 +48,7 @@ def predict(
         _predict_there(model, file, batch, as_json=as_json)
         return
     with InferenceClient(find_addresses().inference) as client:
-        rows = read_inputs(client, model, file, are_inputs=inputs)
+        rows = read_inputs(client, model, file, are_inputs=inputs, encoding=encoding)
         started = time.perf_counter()
         tensors = client.inputs(model)
         tell_unknown(model, unknown_fields(rows, tensors))

@@ -58,10 +58,13 @@ InputsOption = Annotated[
 ]
 
 
-def read_inputs(client: InferenceClient, model: str, file: str, *, are_inputs: bool = False) -> Rows:
+def read_inputs(
+    client: InferenceClient, model: str, file: str, *, are_inputs: bool = False, encoding: str = ""
+) -> Rows:
     """Return the rows of a file as the inputs of a model: what its pipeline's SELECT makes of them, where it has one.
 
-    The rows are those of JSON or of a table, or the one that a picture or a sound is. Where no registry answers they
+    The rows are those of JSON or of a table, whose texts may be in another `encoding`, or the one that a picture or a
+    sound is. Where no registry answers they
     are taken as they are. Raises InputInvalid, what the client does for a file of CSV, whose cells do not say what they
     are, and what the registry's does for a picture or a sound.
     """
@@ -71,11 +74,11 @@ def read_inputs(client: InferenceClient, model: str, file: str, *, are_inputs: b
         try:
             if table is None:
                 return selected_rows(*_records(model, stream, read_file(file)))
-            rows = _read_table(client, model, Path(file), table, stream)
+            rows = _read_table(client, model, Path(file), table, stream, encoding)
             return selected_rows(stream.in_json, [orjson.dumps(row) for row in rows])
         except RowsInvalid as error:
             raise shortened(error) from error
-    return _read(model, file) if table is None else _read_table(client, model, Path(file), table, stream)
+    return _read(model, file) if table is None else _read_table(client, model, Path(file), table, stream, encoding)
 
 
 def read_records(file: str) -> list[bytes]:
@@ -129,7 +132,9 @@ def _table_format(file: str) -> str | None:
     return None if found == "jsonl" or not Path(file).is_file() else found
 
 
-def _read_table(client: InferenceClient, model: str, path: Path, file_format: str, stream: Stream | None) -> Rows:
+def _read_table(
+    client: InferenceClient, model: str, path: Path, file_format: str, stream: Stream | None, encoding: str
+) -> Rows:
     from headrace_client.row_files import digest, table
 
     if stream is None:
@@ -138,8 +143,8 @@ def _read_table(client: InferenceClient, model: str, path: Path, file_format: st
         from headrace_data.select.needs import needs_of
 
         texts = needs_of(stream).texts
-    digest(path, file_format)  # which tells of a text in another encoding
-    return table(path, file_format, texts, stream)
+    digest(path, file_format, encoding)  # which tells of a text in another one
+    return table(path, file_format, texts, stream, encoding)
 
 
 def tell_unknown(model: str, unknown: dict[str, str]) -> None:

@@ -13,14 +13,14 @@ from datetime import UTC, datetime
 from typing import Final
 
 from headrace_client.words import NO, YES
-from headrace_client.written_numbers import ways_of
+from headrace_client.written_numbers import WHOLE, ways_of
 
 _WHOLE: Final = re.compile(r"[+-]?(0|[1-9]\d{0,17})", re.ASCII)
 _DAYS: Final = ("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%Y/%m/%d", "%d.%m.%y", "%d/%m/%y", "%m/%d/%y")
 _DAYS_IN_WORDS: Final = ("%d-%b-%Y", "%d %b %Y", "%b %d, %Y", "%d %B %Y", "%B %d, %Y")
 _HOURS: Final = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
 _ISO: Final = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}.*)?", re.ASCII)
-_ZONE: Final = re.compile(r".*[T ].*(Z|[+-]\d{2}:?\d{2})", re.ASCII)
+_ZONE: Final = re.compile(r"[^T ]*[T ].*(Z|[+-]\d{2}:?\d{2})", re.ASCII)
 _LEADING_ZERO: Final = re.compile(r"0\d")
 _ODD_SHARE: Final = 0.05
 _ODD_WORDS: Final = 3
@@ -94,7 +94,7 @@ def _despite(best: tuple[int, Form, list[str]], texts: Mapping[str, int], *, lab
 def _forms(texts: Sequence[str], *, categories: bool, label: bool, time: bool, comma: bool) -> Iterator[Form]:
     if not any(_LEADING_ZERO.match(text) for text in texts):
         if not categories:
-            yield Form("whole numbers as text", _whole, "TRY_CAST({} AS BIGINT)", words=True)
+            yield Form("whole numbers as text", _whole, WHOLE, words=True)
         if not all(_WHOLE.fullmatch(text) for text in texts):
             for way in ways_of(texts, comma=comma):
                 yield Form(way.told, way.read, way.sql, doubt=way.doubt, words=True)
@@ -119,7 +119,8 @@ def moments_of(texts: Sequence[str]) -> Iterator[Form]:
     likely = [each for each in patterns if 2 * sum(_timed(each)(text) is not None for text in probes) > len(probes)]
     for pattern in likely:
         other = _swapped(pattern)
-        unsure = other in likely and all(_timed(each)(text) is not None for text in texts for each in (pattern, other))
+        # A text that is no date at all says nothing of the others.
+        unsure = other in likely and all(map(_both_or_neither(pattern, other), texts))
         doubt = f"each is a date by {other}, too: which is day and which is month?" if unsure else ""
         sql = moment.replace("{}", f"try_strptime({{}}, '{pattern}')")
         told = f"a moment ({pattern}, taken for UTC), as seconds since 1970"
@@ -129,6 +130,11 @@ def moments_of(texts: Sequence[str]) -> Iterator[Form]:
 def _swapped(pattern: str) -> str:
     """Return a pattern with day and month in each other's place."""
     return pattern.translate(str.maketrans("dm", "md"))
+
+
+def _both_or_neither(pattern: str, other: str) -> Callable[[str], bool]:
+    one, another = _timed(pattern), _timed(other)
+    return lambda text: (one(text) is None) == (another(text) is None)
 
 
 def _quoted(words: Sequence[str]) -> str:

@@ -141,7 +141,7 @@ def _draft(
 
 
 def _pictures(files: Sequence[bytes]) -> _Taken:
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     sizes: Counter[tuple[int, int]] = Counter()
     colours = False
@@ -150,7 +150,7 @@ def _pictures(files: Sequence[bytes]) -> _Taken:
             with Image.open(io.BytesIO(data)) as picture:
                 sizes[picture.height, picture.width] += 1
                 colours |= picture.mode not in ("1", "L", "LA", "I;16")
-        except (UnidentifiedImageError, Image.DecompressionBombError, OSError):
+        except (OSError, ValueError, Image.DecompressionBombError):
             continue  # which the draft counts as rejected
     if not sizes:
         raise DraftImpossible("expected PNG or JPEG files, got none that can be read")

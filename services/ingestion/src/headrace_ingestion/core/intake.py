@@ -11,8 +11,10 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import orjson
 import pyarrow as pa
 from headrace_data.batches import OFFSET
+from headrace_data.csv_files import COLUMNS
 from headrace_data.forgotten import Now, hushed, nothing_forgotten
 from headrace_data.formats import Schemas
 from headrace_data.formats.envelopes import DELETED
@@ -164,6 +166,8 @@ class Intake:
         for group in by_place(records).values():
             checked = self._check(checker, group, patience, numbered=numbered)
             rows, faults = checked.batch, checked.rejected
+            if form is Form.FILE:
+                faults = [_of_cells(fault, group[fault.position]) for fault in faults]
             rejected += [(group[fault.position], fault) for fault in faults if fault.rule != DELETED]
             sources = self._time_sources(group, numbered=numbered)
             counts = Counter(fault.rule for fault in faults)
@@ -235,6 +239,18 @@ class Intake:
             told = [(Rejection(int(kept[at]), OVERSIZED, "", reason), gone[at]) for at, reason in large]
             faults += [hushed(fault) if is_gone else fault for fault, is_gone in told]
         return replace(checked, batch=rows, rejected=sorted(faults, key=lambda fault: fault.position))
+
+
+def _of_cells(fault: Rejection, record: Record) -> Rejection:
+    """Return the rejection of a file's row; one that came as its cells is none of the table's, of CSV."""
+    try:
+        cells = orjson.loads(record.value or b"")
+    except orjson.JSONDecodeError:
+        return fault
+    if fault.forgotten or not isinstance(cells, list) or not all(isinstance(cell, str) for cell in cells):
+        return fault
+    reason = f"expected a row with a cell for each column of the file, got {len(cells)}"
+    return replace(fault, rule=COLUMNS, reason=reason)
 
 
 def _lines(messages: Sequence[Record]) -> list[Record]:

@@ -22,7 +22,8 @@ MOST_AHEAD: Final = 32
 class _Piece:
     """One batch of a stream that waits for its turn."""
 
-    request: pb.PushRequest
+    batch_id: str
+    """All that is kept of one that is known: it takes no place among what waits."""
     checking: asyncio.Future[Checked | pb.PushResponse]
     """What may be written, or the answer that it got before."""
     place: ExitStack = field(default_factory=ExitStack)
@@ -93,7 +94,7 @@ class _Stream:
                 piece.place.close()
             self._changed.set()
             for piece, answer in zip(pieces, answers, strict=True):
-                yield pb.PushStreamResponse(batch_id=piece.request.batch_id, answer=answer)
+                yield pb.PushStreamResponse(batch_id=piece.batch_id, answer=answer)
         if self._end is not None:
             raise self._end
 
@@ -117,15 +118,15 @@ class _Stream:
             await self._change()
         first = self._ahead[0]
         try:
-            ready, ids = [await first.checking], {first.request.batch_id}
+            ready, ids = [await first.checking], {first.batch_id}
         except HeadraceError as error:
-            raise _named(error, first.request) from error
+            raise _named(error, first.batch_id) from error
         for piece in list(self._ahead)[1:]:
             # The same id once more has its answer after the first one is written.
-            if not piece.checking.done() or piece.checking.exception() or piece.request.batch_id in ids:
+            if not piece.checking.done() or piece.checking.exception() or piece.batch_id in ids:
                 break
             ready.append(piece.checking.result())
-            ids.add(piece.request.batch_id)
+            ids.add(piece.batch_id)
         return ready
 
     async def _written(self, ready: list[Checked | pb.PushResponse]) -> list[pb.PushResponse]:
@@ -137,7 +138,7 @@ class _Stream:
             if len(ready) > 1:
                 # One that Kafka does not take keeps none before it from being written.
                 return await self._written(ready[:1])
-            raise _named(error, self._ahead[0].request) from error
+            raise _named(error, self._ahead[0].batch_id) from error
         return [next(written) if isinstance(each, Checked) else each for each in ready]
 
     async def _read(self, requests: AsyncIterator[pb.PushStreamRequest]) -> None:
@@ -146,7 +147,7 @@ class _Stream:
                 try:
                     piece = await self._begun(each.batch)
                 except HeadraceError as error:
-                    raise _named(error, each.batch) from error
+                    raise _named(error, each.batch.batch_id) from error
                 self._ahead.append(piece)
                 self._changed.set()
         except Exception as error:
@@ -160,7 +161,7 @@ class _Stream:
         if (known := self._desk.known(request)) is not None:
             answered: asyncio.Future[Checked | pb.PushResponse] = asyncio.get_running_loop().create_future()
             answered.set_result(known)
-            return _Piece(request, answered)
+            return _Piece(request.batch_id, answered)
         place = ExitStack()
         while True:
             try:
@@ -172,7 +173,7 @@ class _Stream:
                 await self._change()
         checking: asyncio.Future[Checked | pb.PushResponse] = asyncio.ensure_future(self._desk.checked(request))
         checking.add_done_callback(_looked_at)
-        return _Piece(request, checking, place)
+        return _Piece(request.batch_id, checking, place)
 
     async def _change(self) -> None:
         self._changed.clear()
@@ -184,7 +185,7 @@ def _looked_at(checking: asyncio.Future[Checked | pb.PushResponse]) -> None:
         checking.exception()  # a batch before it may have ended the stream
 
 
-def _named(error: HeadraceError, request: pb.PushRequest) -> HeadraceError:
+def _named(error: HeadraceError, batch_id: str) -> HeadraceError:
     """Return the error with the batch that it is about, which a caller of a stream has to know."""
-    error.args = (f"batch {request.batch_id!r}: {error}",)
+    error.args = (f"batch {batch_id!r}: {error}",)
     return error

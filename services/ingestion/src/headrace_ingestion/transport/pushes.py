@@ -69,7 +69,7 @@ class PushDesk:
         Raises InvalidInput for an id that is none, and NotFound for an unknown pipeline.
         """
         require_id(request.batch_id)
-        known = self._known(entrance_of(self._entrances, request.pipeline), request.batch_id)
+        known = self._known(self._entrance(request), request.batch_id)
         return known and _again(known)
 
     def place(self, request: pb.PushRequest) -> AbstractContextManager[None]:
@@ -79,20 +79,22 @@ class PushDesk:
     async def checked(self, request: pb.PushRequest) -> Checked:
         """Check a batch, after those of its pipeline that came before. Raises as `pushed` does."""
         loop, context = asyncio.get_running_loop(), contextvars.copy_context()
-        entrance = entrance_of(self._entrances, request.pipeline)
+        entrance = self._entrance(request)
         taken = await loop.run_in_executor(entrance.checking, context.run, _checked, request, entrance)
         return Checked(request, entrance, taken)
 
     async def written(self, batches: Sequence[Checked]) -> list[pb.PushResponse]:
         """Write batches of different ids in one transaction, and return the answer to each. Raises as `pushed` does."""
-        current = [await self._by_the_spec_in_force(each) for each in batches]
+        current = list(batches)
+        # Another spec may come in force while the first of them is checked again.
+        while old := [at for at, each in enumerate(current) if each.entrance is not self._entrance(each.request)]:
+            for at in old:
+                current[at] = await self.checked(current[at].request)
         loop, context = asyncio.get_running_loop(), contextvars.copy_context()
         return await loop.run_in_executor(self._writing, context.run, self._write, current)
 
-    async def _by_the_spec_in_force(self, batch: Checked) -> Checked:
-        while batch.entrance is not entrance_of(self._entrances, batch.request.pipeline):
-            batch = await self.checked(batch.request)
-        return batch
+    def _entrance(self, request: pb.PushRequest) -> Entrance:
+        return entrance_of(self._entrances, request.pipeline)
 
     def _write(self, batches: Sequence[Checked]) -> list[pb.PushResponse]:
         for rest_s in RESTS_S:

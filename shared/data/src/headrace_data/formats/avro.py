@@ -11,6 +11,7 @@ that holds itself, and lists of what takes no byte. All else is bounded by the b
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Collection, Mapping
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -26,6 +27,8 @@ from headrace_data.formats.schemas import Read, Schema, SchemaInvalid
 
 KIND: Final = "avro"
 _LEAST_BYTES: Final = {"null": 0, "boolean": 1, "int": 1, "long": 1, "float": 4, "double": 8, "bytes": 1, "string": 1}
+_ADDRESS: Final = re.compile(r" from <[^<>]* object at 0x[0-9a-f]+>")
+"""What fastavro tells of its buffer: equal faults have equal reasons without it."""
 _MOST_PARTS: Final = 100_000
 """Most parts of a schema with every type written out where it is used."""
 
@@ -58,7 +61,8 @@ def compile_avro(schema: Schema, floats: Collection[str] = ()) -> Read:
             raise
         except Exception as error:
             # Whatever stumbles over such bytes, they are none of the schema.
-            raise Undecodable(f"expected a {name} in Avro, got bytes that are none: {error!r}") from error
+            told = _ADDRESS.sub("", repr(error))
+            raise Undecodable(f"expected a {name} in Avro, got bytes that are none: {told}") from error
         if data.tell() != len(value):
             raise Undecodable(f"expected a {name} in Avro, got {len(value) - data.tell()} bytes behind one")
         return row

@@ -30,6 +30,9 @@ def floats_reader(record: Mapping[str, Any], names: Collection[str]) -> Quick | 
     one part of the record may be used in another.
     """
     fields = record["fields"]
+    # Of two fields of one name, which fastavro takes, one may be a list and the other none.
+    if len({field["name"] for field in fields}) < len(fields):
+        return None
     if not all(_has_no_names(field["type"]) for field in fields):
         return None
     lists = {field["name"]: found for field in fields if field["name"] in names and (found := _floats(field["type"]))}

@@ -14,13 +14,15 @@ import grpc
 
 from headrace_runtime.rpc.admission import Unfinished
 from headrace_runtime.rpc.call import Aborted, Call
-from headrace_runtime.rpc.errors import REFUSED
+from headrace_runtime.rpc.errors import REFUSED, pushback
 from headrace_runtime.rpc.methods import Method
 
 logger = logging.getLogger(__name__)
 
 SILENT_S = 10.0
 """Seconds without a request after which a stream may lose its place, when there are too many."""
+PLACE_S = 1.0
+"""Seconds after which a caller whose stream has got no place, or has lost it, is asked to come again."""
 
 
 class Tasks:
@@ -81,7 +83,7 @@ class Tasks:
     def _refuse_stream(self, call: Call, details: str) -> None:
         REFUSED.labels("streams").inc()
         self.pressed = True
-        call.refuse(grpc.StatusCode.RESOURCE_EXHAUSTED, details)
+        call.refuse(grpc.StatusCode.RESOURCE_EXHAUSTED, details, pushback(PLACE_S))
 
     def _soon(self, function: Callable[..., object], *arguments: object) -> None:
         """Call a function in the event loop. Does nothing once the loop is closed: its calls have ended with it."""

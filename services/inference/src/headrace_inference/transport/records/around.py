@@ -37,7 +37,9 @@ async def read_around(ask: Ask, told: Told) -> tuple[Told, bytes]:
     await search.narrow(0, count)
     found, call = await ask({**told, "without": [[at, at + 1] for at in search.fatal]})
     rejected = [[at, 0, CRASH, "", _REASON] for at in search.fatal]
-    return {**found, "rejected": [*found["rejected"], *rejected]}, call
+    if "rejected" in found:
+        found["rejected"] += rejected  # what records refer to is asked for before any is read
+    return found, call
 
 
 class _Search:

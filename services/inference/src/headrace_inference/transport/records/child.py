@@ -108,11 +108,11 @@ class Reading:
         return self._readers[digest]
 
     def _needed(self, stream: Stream, sent: Sequence[Sent]) -> list[str]:
-        """Return the names of what records refer to."""
-        self._payloads.held, self._payloads.wanted = {}, {}
+        """Return the names of what records refer to, one for each that does."""
+        self._payloads.held, self._payloads.wanted = {}, []
         if stream.references:
             References(stream.references, self._payloads).fetched([each.value for each in sent], sent, 0)
-        return list(self._payloads.wanted)
+        return self._payloads.wanted
 
 
 class _Handed:
@@ -120,12 +120,12 @@ class _Handed:
 
     def __init__(self) -> None:
         self.held: dict[str, bytes] = {}
-        self.wanted: dict[str, None] = {}
+        self.wanted: list[str] = []
         """Names of what was asked for."""
 
     def beginning(self, name: str, count: int) -> bytes:
         """Return the first bytes of what was handed over by a name, none where nothing was."""
-        self.wanted[name] = None
+        self.wanted.append(name)
         return self.held.get(name, b"")[:count]
 
 

@@ -177,7 +177,7 @@ class RecordDesk:
             if "unknown" in found:
                 found, call = await self._ask(whole, body)
         except Ended:
-            return await read_around(partial(self._ask, body=body), whole)
+            found, call = await read_around(partial(self._ask, body=body), whole)
         if "needs" not in found:
             return found, call
         # Asked of the spec: whoever reads hostile bytes is not trusted with the names of all that the store holds.

@@ -11,7 +11,7 @@ from typing import Final
 from headrace_runtime.errors import InvalidInput, TooLarge, Unavailable
 
 MOST_BYTES: Final = 32 * 1024 * 1024
-"""Bytes of the largest value that a record may refer to, and of all those of one call."""
+"""Bytes of the largest value that a record may refer to, and of the values of all records in one call."""
 
 Beginning = Callable[[str, int], bytes]
 """Returns the first bytes of a file of the store by its name, none where there is no such file. Raises Unavailable."""
@@ -38,6 +38,7 @@ class PayloadDesk:
     ) -> AsyncIterator[tuple[list[tuple[str, int]], bytes]]:
         """Yield the sizes of what lies in the store by these names, and their bytes one behind the other.
 
+        `names` has one for each record: what several refer to is fetched once, and counts as often as it is read.
         Raises InvalidInput for a name outside of the folders below `payloads/` that the stream names, TooLarge for too
         much of all, and Unavailable where the store does not answer, or not within `limit_s` seconds.
         """
@@ -57,15 +58,18 @@ class PayloadDesk:
 
     async def _all(self, names: Sequence[str], limit_s: float) -> tuple[list[tuple[str, int]], bytes]:
         loop, found = asyncio.get_running_loop(), bytearray()
-        sizes: list[tuple[str, int]] = []
+        sizes: dict[str, int] = {}
+        total = 0
         try:
             async with asyncio.timeout(limit_s):
                 for name in names:
-                    data = await loop.run_in_executor(self._pool, self._beginning, name, MOST_BYTES + 1)
-                    sizes.append((name, len(data)))
-                    found += data
-                    if len(found) > MOST_BYTES and len(names) > 1:
+                    if name not in sizes:
+                        data = await loop.run_in_executor(self._pool, self._beginning, name, MOST_BYTES + 1)
+                        sizes[name] = len(data)
+                        found += data
+                    total += sizes[name]
+                    if total > MOST_BYTES and len(names) > 1:
                         raise TooLarge(f"records: expected to refer to at most {MOST_BYTES} bytes in a call, got more")
         except TimeoutError as error:
             raise Unavailable(f"the object store did not answer within {limit_s:.3g} s") from error
-        return sizes, bytes(found)
+        return list(sizes.items()), bytes(found)
