@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -59,6 +60,7 @@ serve: {scoring: {topic: NAME-asked}}
 """
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 SECRET = "lovelace"
+REFERRING = ("  format: {kind: json, lines: true}", "  references: [levels]\n  format: {kind: json}")
 PERSONAL = ("  format:", "  personal: {key: people, fields: {id: hash, note: mask}}\n  format:")
 
 
@@ -127,9 +129,10 @@ class Asked:
         with closing(TransactionalProducer(self.settings, name)) as producer, producer.transaction() as transaction:
             transaction.send([message])
 
-    def send(self, *values: bytes | None, partition: int = 0, key: bytes = b"key") -> None:
+    def send(self, *values: bytes | None, partition: int = 0, key: bytes = b"key", **more: str) -> None:
         producer = KafkaProducer(**self.settings.kafka_client())
         headers = [("traceparent", TRACE.encode()), ("who", SECRET.encode())]
+        headers += [(name.replace("_", "-"), text.encode()) for name, text in more.items()]
         sent = [producer.send(self.topic, each, key, headers=headers, partition=partition) for each in values]
         for each in sent:
             each.get(timeout=30)
@@ -138,9 +141,9 @@ class Asked:
     def answers(self) -> list[Record]:
         return read(self.settings, scored_topic(self.name))
 
-    def troubles(self) -> list[str]:
+    def troubles(self) -> list[PipelineTroubled]:
         told = [decode(each, PipelineTroubled) for each in read(self.settings, PIPELINE_TROUBLED.name)]
-        return [each.reason for each in told if each.pipeline == self.name]
+        return [each for each in told if each.pipeline == self.name]
 
     def over_grpc(self, channel: grpc.Channel, *values: bytes) -> list[dict[str, Any]]:
         """Return what the door for records answers."""
@@ -208,7 +211,7 @@ def serving(settings: Settings) -> Iterator[grpc.Channel]:
 
 
 def test_each_record_has_one_answer_which_is_that_of_the_door(settings: Settings, until: Callable[..., None]) -> None:
-    asked, private = Asked(settings), Asked(settings, PERSONAL, partitions=1)
+    asked, private = Asked(settings), Asked(settings, REFERRING, PERSONAL, partitions=1)
     private.release(1)
     private.apply()
     asked.send(record(9.0), record(9.0), partition=1)
@@ -218,7 +221,8 @@ def test_each_record_has_one_answer_which_is_that_of_the_door(settings: Settings
         asked.send(good, *odd, good + b"\n\n" + b"no JSON" + b"\n" + record(2.0), partition=0)
         asked.send(*(record(float(at)) for at in range(300)), partition=1, key=b"other")
         until(lambda: asked.troubles())
-        assert "waiting for the first release" in asked.troubles()[0]
+        assert "waiting for the first release" in asked.troubles()[0].reason
+        assert asked.troubles()[0].subject, "a pipeline that is trained for the first time needs no hand"
         assert asked.answers() == []
         asked.release(1)
         until(lambda: len(asked.answers()) >= 309)
@@ -234,11 +238,7 @@ def test_each_record_has_one_answer_which_is_that_of_the_door(settings: Settings
         assert all(each.partition == told["record"]["partition"] for each, told in zip(answers, found, strict=True))
         # The very same as who sends them in a call.
         door = asked.over_grpc(channel, good, b"{broken", b'{"sensor": "s"}', record(float("nan")), b"")
-        told = {
-            (each["record"]["offset"], each["record"]["line"]): each
-            for each in found
-            if each["record"]["partition"] == 0
-        }
+        told = {tuple(each["record"].values())[2:]: each for each in found if each["record"]["partition"] == 0}
         for offset, expected in enumerate(door):
             kind = "outputs" if "outputs" in expected else "rejection"
             assert told[offset, 0][kind] == expected[kind]
@@ -259,6 +259,7 @@ def test_each_record_has_one_answer_which_is_that_of_the_door(settings: Settings
         swaps(asked, until)
         grows(asked, until)
         leaves_out_what_is_personal(private, until)
+        fetches_what_is_referred_to(private, until)
     with Admin(settings, "test") as admin:
         # A replica that stops gives its partitions back at once: a group with members could not be deleted.
         assert admin.delete_groups([asked.group]) == ([asked.group], [])
@@ -311,6 +312,18 @@ def leaves_out_what_is_personal(asked: Asked, until: Callable[..., None]) -> Non
     assert ["outputs" in each for each in plain(answers)] == [True, False, False, False]
     assert {each.key for each in answers} == {None}
     assert SECRET not in repr(answers).lower()
+
+
+def fetches_what_is_referred_to(asked: Asked, until: Callable[..., None]) -> None:
+    """A record without a value has the answer to what it refers to."""
+    before = len(asked.answers())
+    ObjectStore(asked.settings.store_url).write("payloads/levels/a.json", record(8.0))
+    for name in ("a", "none"):
+        digest = f"sha256:{hashlib.sha256(record(8.0)).hexdigest()}"
+        asked.send(None, headrace_ref=f"levels/{name}.json", headrace_ref_digest=digest)
+    until(lambda: len(asked.answers()) >= before + 2)
+    there, missing = plain(asked.answers())[before:]
+    assert (there["outputs"], missing["rejection"]["rule"]) == ({"level": 5.4375}, "reference")
 
 
 class Elsewhere:

@@ -266,3 +266,13 @@ def test_a_death_that_was_of_no_record_costs_one_more_look() -> None:
     assert (len(told["rows"]), ask.asked) == (6, 1)
     with pytest.raises(Unavailable, match="12 times"):
         asyncio.run(read_around(Mortal(body(*[{"width": 1}] * 8), set(range(8))), asked()))
+
+
+def test_a_process_that_does_not_start_is_no_records_fault() -> None:
+    async def told_by(module: str) -> type[BaseException]:
+        process = OtherProcess(module, Words("wait", "ended"))
+        with pytest.raises(Unavailable, match="does not start") as raised:
+            await process.ask({}, b"", 1, 5.0)
+        return raised.type
+
+    assert asyncio.run(told_by("headrace_inference.of_no_such_name")) is Unavailable

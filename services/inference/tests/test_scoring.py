@@ -7,13 +7,14 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from headrace.events.v1.pipeline_pb2 import PipelineApplied
 from headrace.inference.v1.record_service_pb2 import PredictRecordsRequest
 from headrace_inference import wiring
-from headrace_inference.core.scoring import FIRST, MOST, MOST_BYTES, MOST_ROWS, Pace, Scoring, calls_of
+from headrace_inference.core.scoring import FIRST, MOST, MOST_BYTES, MOST_LINES, MOST_ROWS, Pace, Scoring, calls_of
 from headrace_inference.settings import Settings
 from headrace_inference.transport.other_process import TookTooLong
 from headrace_inference.transport.records import desk
@@ -21,9 +22,10 @@ from headrace_inference.transport.records.around import DiesOften
 from headrace_inference.transport.records.door import Door
 from headrace_inference.transport.records.scoring import Scorer
 from headrace_runtime.errors import InvalidInput, Overloaded, TooLarge, Unavailable
+from headrace_runtime.kafka import GroupConsumer
 from headrace_runtime.priorities import LAST
 from headrace_runtime.process.service import Background
-from headrace_runtime.records import Record
+from headrace_runtime.records import Headers, Record
 from headrace_runtime.stream.dead_letters import MAX_VALUE_BYTES
 
 TRACED = [("who", b"ada"), ("traceparent", b"00-trace"), ("traceparent", b"x" * 10_000)]
@@ -34,11 +36,15 @@ def sent(*values: bytes) -> list[Record]:
 
 
 def test_a_call_has_as_many_records_as_a_model_takes_and_others_can_wait_for() -> None:
-    assert [len(call) for call in calls_of(sent(*[b"x"] * 10), 4)] == [4, 4, 2]
-    assert [len(call) for call in calls_of(sent(*[b"x"] * 600), 10_000)] == [MOST_ROWS, MOST_ROWS, 88]
+    def sizes(most: int, *values: bytes, headers: Headers = ()) -> list[int]:
+        return [len(call) for call in calls_of([each._replace(headers=headers) for each in sent(*values)], most)]
+
+    assert sizes(4, *[b"x"] * 10) == [4, 4, 2]
+    assert sizes(MOST_ROWS, *[b"x"] * 600) == [MOST_ROWS, MOST_ROWS, 88]
     large = b"x" * (MOST_BYTES // 2 - 100)
-    assert [len(call) for call in calls_of(sent(large, large, large, b"x" * 3 * MOST_BYTES, b"x"), 100)] == [2, 1, 1, 1]
-    assert list(calls_of([], 4)) == []
+    assert sizes(100, large, large, large, 6 * large, b"x") == [2, 1, 1, 1]
+    assert sizes(4) == []
+    assert sizes(100, b"a", b"b", b"c", headers=[("told", large)]) == [2, 1]
 
 
 def test_so_many_are_tried_as_take_about_a_second() -> None:
@@ -103,7 +109,7 @@ def opened(told: Desk) -> Iterator[Door]:
     asyncio.run_coroutine_threadsafe(way.__aenter__(), loop).result(10)
     yield door
     asyncio.run_coroutine_threadsafe(way.__aexit__(None, None, None), loop).result(10)
-    assert "waiting" in door.closed_for("model")
+    assert "waiting" in str(door.closed_for("model"))
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
     loop.close()
@@ -143,6 +149,17 @@ def test_lines_are_records_and_what_is_personal_is_left_out() -> None:
     assert answers[:2] == [["a", "asked", 0, 0, 0], ["b", "asked", 0, 0, 2]]
     assert [each.key for each in messages] == [None] * 4
     assert "ada" not in repr(messages)
+
+
+def test_messages_of_too_many_lines_are_polled_fewer_at_a_time() -> None:
+    scorer = Scorer(scoring(has_lines=True), Door(), "inference")
+    scorer.consumer = cast("GroupConsumer", SimpleNamespace(max_records=FIRST))
+    many = sent(*[b"{}\n" * (MOST_LINES - 1)] * FIRST)
+    while not scorer.fits(many):
+        assert scorer.consumer.max_records < len(many)
+        many = many[: scorer.consumer.max_records]
+    assert len(many) == 1, "a message has one transaction, as its offset has"
+    assert scorer.fits(sent(*[b"{}\n{}\n"] * 100, b""))
 
 
 def test_an_answer_that_no_topic_takes_is_a_rejection(monkeypatch: pytest.MonkeyPatch) -> None:

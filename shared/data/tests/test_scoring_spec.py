@@ -14,6 +14,7 @@ metadata: {{name: digits}}
 stream:
   topic: digits
   references: {references}
+  format: {{kind: json, lines: {lines}}}
   labels: {{topic: labels}}
   schema:
     - {{name: key, type: string, role: id}}
@@ -25,8 +26,12 @@ serve: {serve}
 """
 
 
-def load(serve: str, references: str = "null", task: str = "classification") -> Any:
-    return load_pipeline(DOCUMENT.format(serve=serve, references=references, task=task))
+def load(serve: str, references: str = "null", task: str = "classification", lines: str = "false") -> Any:
+    return load_pipeline(DOCUMENT.format(serve=serve, references=references, task=task, lines=lines))
+
+
+def test_records_may_refer_to_what_lies_in_the_store() -> None:
+    assert load("{scoring: {}}", references="[pictures]").scored == "digits"
 
 
 def test_without_scoring_a_spec_is_what_it_was() -> None:
@@ -51,7 +56,10 @@ def test_the_records_are_those_of_the_producers_or_of_a_topic_of_their_own() -> 
     [
         ({"serve": "{scoring: {topic: headrace.records.digits.scored.v1}}"}, "belong to the platform"),
         ({"serve": "{scoring: {start: end}}"}, "serve.scoring.start"),
-        ({"serve": "{scoring: {}}", "references": "[pictures]"}, "expected none beside stream.references"),
+        (
+            {"serve": "{scoring: {}}", "references": "[levels]", "lines": "true"},
+            "expected none where records refer to values of many lines",
+        ),
         ({"serve": "{scoring: {}}", "task": "generation"}, "expected none for a task generation"),
     ],
 )

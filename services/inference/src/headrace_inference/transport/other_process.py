@@ -89,7 +89,8 @@ class OtherProcess:
     ) -> tuple[Told, bytes]:
         """Return what the process makes of something, which it has `limit_s` seconds for once its turn came.
 
-        Raises what the work raises, Overloaded where so many wait, Ended where the process did, and TookTooLong.
+        Raises what the work raises, Overloaded where so many wait, Ended where the process did amid the work, and
+        TookTooLong; Unavailable where the process does not start.
         """
         if self._waiting >= most_waiting:
             raise Overloaded(f"{self._waiting} {self._words.full}", WAIT_S)
@@ -133,9 +134,8 @@ class OtherProcess:
         self._busy = False
 
     async def _ask(self, told: Told, body: bytes, limit_s: float) -> tuple[Told, bytes]:
+        reader, writer = await self._started()
         try:
-            async with asyncio.timeout(START_S):
-                reader, writer = await self._reached()
             async with asyncio.timeout(limit_s):
                 writer.write(packed(told, body))
                 await writer.drain()
@@ -154,6 +154,19 @@ class OtherProcess:
         if not well:
             raise _ERRORS[answer["error"]](answer["told"])
         return answer, found
+
+    async def _started(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Return the way to the process. Raises Unavailable where it does not start: no work is at fault for that."""
+        try:
+            async with asyncio.timeout(START_S):
+                return await self._reached()
+        except (OSError, EOFError) as error:  # a timeout, too
+            self.close()
+            logger.warning("%s does not start: %r", self._module, error)
+            raise Unavailable(f"{self._words.ended} (it does not start)") from error
+        except BaseException:
+            self.close()
+            raise
 
     async def _reached(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if self._streams is None:

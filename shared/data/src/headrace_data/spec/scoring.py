@@ -34,5 +34,5 @@ def scored_records_are_rows(draft: Draft) -> Iterator[Finding]:
     place = ("serve", "scoring")
     if draft.at("train", "task") == "generation":
         yield place, "expected none for a task generation: a model of language is asked with texts, not with records"
-    if draft.at("stream", "references") is not None:
-        yield place, "expected none beside stream.references: what records refer to is not fetched to be answered"
+    if draft.at("stream", "references") is not None and draft.at("stream", "format", "lines") is True:
+        yield place, "expected none where records refer to values of many lines, each of which would have an answer"

@@ -18,6 +18,8 @@ LOOK_S: Final = 0.5
 """How often who waits here looks whether to stop."""
 LIMIT_S: Final = 120.0
 """What one work may take, before it is given up: a loop that stands still for longer is ended with its process."""
+FIRST_RELEASE: Final = "the first release"
+"""Subject of a wait that is no trouble of anybody: what is trained for the first time takes its time."""
 _CLOSED: Final = "waiting for this replica to answer calls"
 T = TypeVar("T")
 
@@ -38,17 +40,17 @@ class Door:
         finally:
             self._desk = self._loop = None
 
-    def closed_for(self, model: str) -> str:
-        """Return why records for a model cannot be answered yet; empty where they can be."""
+    def closed_for(self, model: str) -> tuple[str, str] | None:
+        """Return why records for a model cannot be answered yet, and what that is about; None where they can be."""
         if (desk := self._desk) is None:
-            return _CLOSED
+            return _CLOSED, ""
         try:
             desk.most_rows(model)
         except NotFound:
-            return f"waiting for the first release of model {model!r}: its records are read from then on"
+            return f"waiting for the first release of model {model!r}: its records are read from then on", FIRST_RELEASE
         except Unavailable as error:
-            return str(error)
-        return ""
+            return str(error), ""
+        return None
 
     def answer(self, work: Callable[[RecordDesk], Coroutine[Any, Any, T]], stopping: Event) -> T:
         """Return what a work finds at the desk, in the trace of this thread.

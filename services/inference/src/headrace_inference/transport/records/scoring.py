@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ from headrace_runtime.telemetry.traces import context_of, inject
 from opentelemetry import trace
 
 from headrace_inference.core import metrics
-from headrace_inference.core.scoring import Pace, Scoring, calls_of
+from headrace_inference.core.scoring import MOST_REFERRING, MOST_ROWS, Pace, Scoring, calls_of
 from headrace_inference.transport.other_process import TookTooLong
 from headrace_inference.transport.records.answers import rejected_alone
 from headrace_inference.transport.records.around import DiesOften
@@ -49,12 +50,15 @@ KIND: Final = "headrace.record.scored.v1"
 JSON: Final = "application/json"
 AT_ONCE: Final = 2
 """Calls of a pipeline at once: the next one is read while the model computes."""
+LEAST_WAIT_S: Final = 0.1
 MOST_WAIT_S: Final = 5.0
-"""Longest wait before an overloaded replica is asked again."""
+"""Shortest and longest wait before an overloaded replica is asked again: it has callers to answer meanwhile."""
 LOOK_S: Final = 0.5
 """How often is looked whether there is a release."""
 QUIET_S: Final = 5.0
 """What is waited for so long is told."""
+STOP_S: Final = 10.0
+"""Longest wait for a loop when the replica stops, which drains its callers after that: Kafka may not answer."""
 _OF_RECORDS: Final = (TooLarge, DeadlineExceeded, InvalidInput, Unprocessable, TookTooLong, DiesOften)
 """What may be the fault of one record of a call."""
 _RULES: Final = {TooLarge: "oversized", DeadlineExceeded: "timeout", TookTooLong: CRASH, DiesOften: CRASH}
@@ -73,6 +77,7 @@ def scoring_of(pipeline: Pipeline) -> Scoring:
         scored_topic(pipeline.own_name),
         pipeline.stream.has_lines,
         pipeline.stream.personal is not None,
+        MOST_REFERRING if pipeline.stream.references else MOST_ROWS,
     )
 
 
@@ -111,8 +116,8 @@ class Scorer:
         self._door = door
         self._source = source
 
-    def waits(self) -> str:
-        """Return what there has to be before records are read; empty where there is."""
+    def waits(self) -> tuple[str, str] | None:
+        """Return what there has to be before records are read, and what that is about; None where there is."""
         return self._door.closed_for(self.scoring.model)
 
     def opened(self, consumer: GroupConsumer) -> GroupConsumer:
@@ -132,10 +137,20 @@ class Scorer:
         self._count(records, found)
         here = inject(())
         messages = [self._message(*each, here) for each in zip(lines, found.answers, strict=True)]
-        self._pace.answered(len(records), time.monotonic() - began_s, sum(map(len, found.answers)))
+        self._pace.answered(len(records), time.monotonic() - began_s, sum(each.size for each in messages))
+        self._poll_so_many()
+        return messages
+
+    def fits(self, records: Sequence[Record]) -> bool:
+        """Return whether messages have few enough lines to be answered together. If not, fewer are polled next."""
+        if not self.scoring.has_lines or self._pace.fits([1 + (each.value or b"").count(b"\n") for each in records]):
+            return True
+        self._poll_so_many()
+        return False
+
+    def _poll_so_many(self) -> None:
         if self.consumer is not None:
             self.consumer.max_records = self._pace.most
-        return messages
 
     def _lines(self, records: Sequence[Record]) -> Iterator[Record]:
         if not self.scoring.has_lines:
@@ -152,7 +167,8 @@ class Scorer:
             async with turns:
                 return await self._ask(desk, call)
 
-        asking = [asyncio.ensure_future(ask(call)) for call in calls_of(records, desk.most_rows(self.scoring.model))]
+        rows = min(self.scoring.most_rows, desk.most_rows(self.scoring.model))
+        asking = [asyncio.ensure_future(ask(call)) for call in calls_of(records, rows)]
         try:
             found = await asyncio.gather(*asking)
         finally:
@@ -163,11 +179,12 @@ class Scorer:
 
     async def _ask(self, desk: RecordDesk, records: Sequence[Record]) -> _Found:
         """Return the answers of a call. One that a record is at fault for is halved until that is found."""
+        asked = self._asked(records)
         while True:
             try:
-                return _Found(*await desk.score(self._asked(records), _Nobody()))
+                return _Found(*await desk.score(asked, _Nobody()))
             except Overloaded as error:
-                await asyncio.sleep(min(error.wait_s, MOST_WAIT_S))
+                await asyncio.sleep(min(max(error.wait_s, LEAST_WAIT_S), MOST_WAIT_S))
             except _OF_RECORDS as error:
                 if len(records) == 1:
                     return _Found([self._refused(records[0], error)], 1)
@@ -231,22 +248,27 @@ class ScoringLoop(TransactionLoop):
         def consumer() -> GroupConsumer:
             return scorer.opened(open_consumer())
 
-        super().__init__(scorer.scoring.group, consumer, open_producer, scorer.handle, ready=ready, account=account)
+        def fits(records: Sequence[Record]) -> bool:
+            return ready(records) and scorer.fits(records)
+
+        super().__init__(scorer.scoring.group, consumer, open_producer, scorer.handle, ready=fits, account=account)
+        self.stop_timeout_s = STOP_S
         scorer.stopping = self.stopping
         self._waits = scorer.waits
         self._tell = tell
 
     def run(self) -> None:
         """Wait until there is a release, then work until stopped."""
-        began_s, told_s = time.monotonic(), 0.0
-        while (reason := self._waits()) and not self.stopping.wait(LOOK_S):
-            now_s = time.monotonic()
+        began_s = time.monotonic()
+        told_s: dict[str, float] = {}
+        while (waits := self._waits()) and not self.stopping.wait(LOOK_S):
+            (reason, subject), now_s = waits, time.monotonic()
             # A replica that starts, or loads what is released, is no trouble.
-            if now_s - began_s > QUIET_S and (not told_s or now_s - told_s > TELL_EVERY_S):
-                self._tell(reason, "", TOLD_FOR_S)
-                told_s = now_s
-        if told_s:
-            self._tell("", "", 0.0)
+            if now_s - began_s > QUIET_S and now_s - told_s.get(subject, -math.inf) > TELL_EVERY_S:
+                self._tell(reason, subject, TOLD_FOR_S)
+                told_s[subject] = now_s
+        for subject in told_s:
+            self._tell("", subject, 0.0)
         if not self.stopping.is_set():
             super().run()
 
