@@ -226,7 +226,8 @@ def test_records_that_are_scored_begin_where_they_were_when_that_was_applied(
     producer.send(topics[0], b"{}", partition=0).get(timeout=30)
     assert begins(topics[0]) == [3, 0], "what came since is to be answered"
     # Somebody reads the one topic, and the pipeline has another scored from now on.
-    member = KafkaConsumer(topics[0], group_id=f"inference.{name}", **client)
+    # Of a topic that it knows nothing of when it joins, it gets partitions once it has asked again.
+    member = KafkaConsumer(topics[0], group_id=f"inference.{name}", metadata_max_age_ms=500, **client)
     cast.wait_until(lambda: bool(member.poll(timeout_ms=100)))
     assert begins(topics[1]) == [3, 0]
     member.close(autocommit=False)
